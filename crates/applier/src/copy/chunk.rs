@@ -1,0 +1,222 @@
+//! Copies one chunk: one transaction, its warnings read before its commit.
+
+use changeling_core::key::{Bound, Key, KeyColumn, KeyRange, NotAKey, TargetMatch};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio_util::sync::CancellationToken;
+
+use super::planner::Chunk;
+use crate::error::ApplyError;
+use crate::keys::{ReadKeys, read_keys};
+use crate::sessions::{Attempt, Session, Work};
+use crate::settings::WarningPolicy;
+use crate::sync::statement::Statements;
+
+/// Duplicate entry: the row is there already, or another holds one of its unique values.
+const ER_DUP_ENTRY: u16 = 1062;
+/// Warnings about syntax that will go away; they say nothing about rows.
+const ABOUT_SYNTAX: [u16; 3] = [1287, 1681, 3719];
+
+/// What a chunk came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Rows written.
+    pub rows: u64,
+    /// Rows that the ghost table lacks afterwards because another row holds one of their unique values.
+    /// They have to be synchronised.
+    pub missing: Vec<Key>,
+}
+
+enum Outcome {
+    Committed(Copied),
+    /// Rolled back; the first warning that is not about a duplicate.
+    Warned(String),
+    /// Rolled back; the server did not show all warnings.
+    TooManyWarnings,
+}
+
+/// Copies chunks.
+#[derive(Debug)]
+pub struct Copier {
+    session: Session,
+    statements: Statements,
+    warnings: WarningPolicy,
+}
+
+impl Copier {
+    /// With a session that does not commit by itself.
+    #[must_use]
+    pub fn new(session: Session, statements: Statements, warnings: WarningPolicy) -> Self {
+        Self {
+            session,
+            statements,
+            warnings,
+        }
+    }
+
+    /// Copies a chunk, again after a deadlock, a lock wait or a lost connection. Where the server does not show every
+    /// warning of a chunk, the chunk is copied in parts.
+    ///
+    /// # Errors
+    /// [`ApplyError::Conversion`] when a value would not arrive as it was; else as [`Session::run`].
+    pub async fn copy(&mut self, chunk: &Chunk, cancel: &CancellationToken) -> Result<Copied, ApplyError> {
+        let mut copied = Copied::default();
+        let mut parts = vec![chunk.clone()];
+        while let Some(part) = parts.pop() {
+            match self.copy_part(&part, cancel).await? {
+                Outcome::Committed(more) => {
+                    copied.rows += more.rows;
+                    copied.missing.extend(more.missing);
+                }
+                Outcome::Warned(warning) => {
+                    let row = self
+                        .name_row(&warning, &part.range, cancel)
+                        .await
+                        .unwrap_or_default();
+                    let table = self.statements.plan().names.original.to_string();
+                    return Err(ApplyError::Conversion { table, warning, row });
+                }
+                Outcome::TooManyWarnings => parts.extend(self.halves(part, cancel).await?),
+            }
+        }
+        Ok(copied)
+    }
+
+    async fn copy_part(&mut self, part: &Chunk, cancel: &CancellationToken) -> Result<Outcome, ApplyError> {
+        let sql = ChunkSql::new(&self.statements, part, self.warnings)?;
+        let what = format!("copy rows of {}", self.statements.plan().names.original);
+        Ok(self.session.run(&what, cancel, &sql).await??)
+    }
+
+    /// The later half first: parts are taken from the end.
+    async fn halves(&mut self, part: Chunk, cancel: &CancellationToken) -> Result<[Chunk; 2], ApplyError> {
+        let rows = part.rows / 2;
+        let too_many = || {
+            ApplyError::Unproven(format!(
+                "the server does not show all warnings of copying a few rows of {}; allow the account to set \
+                 max_error_count (SESSION_VARIABLES_ADMIN)",
+                self.statements.plan().names.original
+            ))
+        };
+        if rows == 0 {
+            return Err(too_many());
+        }
+        let sql = self.statements.nth_key(&part.range, rows - 1)?;
+        let read = ReadKeys {
+            sql,
+            spec: self.statements.key().clone(),
+        };
+        let found = self
+            .session
+            .run("halve a range", cancel, &read)
+            .await??
+            .into_iter()
+            .next();
+        let middle = found.ok_or_else(too_many)?;
+        let range = |from, to| KeyRange { from, to };
+        let later = range(Bound::Excluded(middle.clone()), part.range.to);
+        let earlier = range(part.range.from, Bound::Included(middle.clone()));
+        Ok([
+            Chunk {
+                range: later,
+                rows,
+                ..part
+            },
+            Chunk {
+                number: part.number,
+                range: earlier,
+                last: middle,
+                rows,
+            },
+        ])
+    }
+
+    /// The key of the row that a warning counts. Rows are read in the key's order, so the n-th row of the
+    /// statement is the n-th of the range, unless somebody changed the range since.
+    async fn name_row(
+        &mut self,
+        warning: &str,
+        range: &KeyRange,
+        cancel: &CancellationToken,
+    ) -> Option<String> {
+        let number: u64 = warning.rsplit_once(" row ")?.1.trim().parse().ok()?;
+        let sql = self.statements.nth_key(range, number.checked_sub(1)?).ok()?;
+        let read = ReadKeys {
+            sql,
+            spec: self.statements.key().clone(),
+        };
+        let keys = self
+            .session
+            .run("find the row of a warning", cancel, &read)
+            .await
+            .ok()?
+            .ok()?;
+        Some(format!(" (row {})", self.statements.key().display(keys.first()?)))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct ChunkSql {
+    insert: String,
+    missing: String,
+    statements: Statements,
+    warnings: WarningPolicy,
+}
+
+impl ChunkSql {
+    fn new(statements: &Statements, chunk: &Chunk, warnings: WarningPolicy) -> Result<Self, ApplyError> {
+        let limit = usize::try_from(chunk.rows)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(2);
+        debug_assert!(chunk.range.to != Bound::Open);
+        Ok(Self {
+            insert: statements.copy_range(&chunk.range)?,
+            missing: statements.missing_in_range(&chunk.range, limit)?,
+            statements: statements.clone(),
+            warnings,
+        })
+    }
+
+    /// With one unique key that compares as the original's does, a duplicate is the row itself.
+    fn may_lack_rows(&self) -> bool {
+        let bytes = |column: &KeyColumn| column.target_match == TargetMatch::Bytes;
+        self.statements.plan().unique_indexes.len() > 1 || self.statements.key().columns.iter().any(bytes)
+    }
+}
+
+impl Work for ChunkSql {
+    type Output = Result<Outcome, NotAKey>;
+
+    async fn attempt(&self, conn: &mut Conn) -> Attempt<Self::Output> {
+        conn.query_drop(&self.insert).await?;
+        let mut copied = Copied {
+            rows: conn.affected_rows(),
+            missing: Vec::new(),
+        };
+        let warned = conn.get_warnings();
+        if warned > 0 && self.warnings == WarningPolicy::Abort {
+            let warnings: Vec<(String, u16, String)> = conn.query("SHOW WARNINGS").await?;
+            let serious =
+                |(_, code, _): &&(String, u16, String)| *code != ER_DUP_ENTRY && !ABOUT_SYNTAX.contains(code);
+            let shown = u16::try_from(warnings.len()).unwrap_or(u16::MAX);
+            if let Some((level, code, text)) = warnings.iter().find(serious) {
+                let warning = format!("{level} {code}: {text}");
+                conn.query_drop("ROLLBACK").await?;
+                return Ok(Ok(Outcome::Warned(warning)));
+            }
+            // An account that may not raise max_error_count is shown the first thousand.
+            if shown < warned || warned == u16::MAX {
+                conn.query_drop("ROLLBACK").await?;
+                return Ok(Ok(Outcome::TooManyWarnings));
+            }
+            if self.may_lack_rows() {
+                match read_keys(conn, &self.missing, self.statements.key()).await? {
+                    Ok(missing) => copied.missing = missing,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        }
+        conn.query_drop("COMMIT").await?;
+        Ok(Ok(Outcome::Committed(copied)))
+    }
+}
