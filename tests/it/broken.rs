@@ -1,0 +1,192 @@
+//! What once went wrong: lost, stale and resurrected rows, and locks that were held for too long.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use changeling_applier::migration::MigrationHandle;
+use changeling_applier::progress::{Ending, Phase};
+use changeling_applier::settings::{ForeignKeys, Permission};
+use changeling_support::FaultProxy;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use rstest::rstest;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::migrate::flag_file;
+use crate::rig::{self, On, Rig, outcome, reached};
+use crate::stage;
+
+const ROWS: usize = 100;
+
+async fn table(rig: &mut Rig) -> anyhow::Result<()> {
+    let rows: Vec<String> = (1..=ROWS).map(|id| format!("({id}, 0)")).collect();
+    let rows = format!("INSERT INTO t VALUES {}", rows.join(", "));
+    rig.sql(&[
+        "CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL)",
+        rows.as_str(),
+    ])
+    .await
+}
+
+/// Has the sentinel of the next attempt wait for a row lock, under the cut-over's lock, until the session ends.
+async fn sentinel_held(rig: &Rig) -> anyhow::Result<Conn> {
+    let mut session = rig.session().await?;
+    session.query_drop("START TRANSACTION").await?;
+    session
+        .query_drop("INSERT INTO _t_ghc (id, hint, value) VALUES (2, 'state', 'x') ON DUPLICATE KEY UPDATE value = 'y'")
+        .await?;
+    Ok(session)
+}
+
+/// Waits until the sentinel is being written: the table is locked then.
+async fn locked(rig: &mut Rig) -> anyhow::Result<()> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT INTO `{}`.`\\_t\\_ghc`%state%'",
+        rig.schema
+    );
+    for _ in 0..20_000 {
+        if rig.value::<u64>(&sql).await? > 0 {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    anyhow::bail!("the sentinel was never written")
+}
+
+/// Deletes that a foreign key carries out are in no log of MariaDB's: the copy kept the rows, and was called proven.
+#[rstest]
+fn cascades_that_are_not_logged_are_refused(#[values(On::MySql, On::MariaDb)] on: On) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        rig.sql(&[
+            "CREATE TABLE p (id int PRIMARY KEY)",
+            "CREATE TABLE t (id int PRIMARY KEY, p int, FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE)",
+            "INSERT INTO p VALUES (1), (2), (3), (4)",
+            "INSERT INTO t SELECT id, id FROM p",
+        ])
+        .await?;
+        let mut settings = rig.settings("t", "ADD COLUMN z int");
+        settings.foreign_keys = ForeignKeys::Discard;
+        let file = flag_file()?;
+        settings.cut_over.postpone_flag_file = Some(file.path().to_owned());
+        let migration = stage::migrate(&rig.host, settings);
+        if on == On::MariaDb {
+            let refused = outcome(&migration)
+                .await
+                .err()
+                .context("it was not refused")?
+                .to_string();
+            ensure!(
+                refused.contains("cascades that the binary log does not show"),
+                "{refused}"
+            );
+            return Ok(());
+        }
+        reached(&migration, Phase::Postponing).await?;
+        rig.sql(&["DELETE FROM p WHERE id <= 2"]).await?;
+        file.close()?;
+        ensure!(outcome(&migration).await?.ending == Ending::Swapped);
+        ensure!(
+            rig.value::<u64>("SELECT COUNT(*) FROM t").await? == 2,
+            "deleted rows are back"
+        );
+        Ok(())
+    })
+}
+
+async fn postponed(
+    rig: &Rig,
+    lock_timeout: Duration,
+) -> anyhow::Result<(MigrationHandle, tempfile::NamedTempFile)> {
+    let mut settings = rig.settings("t", "ADD COLUMN z int");
+    settings.cut_over.lock_timeout = lock_timeout;
+    let file = flag_file()?;
+    settings.cut_over.postpone_flag_file = Some(file.path().to_owned());
+    let migration = stage::migrate(&rig.host, settings);
+    reached(&migration, Phase::Postponing).await?;
+    Ok((migration, file))
+}
+
+/// On MariaDB a TRUNCATE that came while the table was locked, before the RENAME, was carried out before it, on the
+/// table that the RENAME then took away.
+#[rstest]
+fn a_truncate_in_front_of_the_rename_is_not_undone(
+    #[values(On::MySql, On::MariaDb)] on: On,
+) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        table(&mut rig).await?;
+        let (migration, file) = postponed(&rig, Duration::from_secs(5)).await?;
+        let held = sentinel_held(&rig).await?;
+        file.close()?;
+        locked(&mut rig).await?;
+        let mut other = rig.session().await?;
+        let truncate = tokio::spawn(async move { other.query_drop("TRUNCATE TABLE t").await });
+        let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'Waiting for table metadata lock' \
+             AND INFO = 'TRUNCATE TABLE t'";
+        while rig.value::<u64>(waiting).await? == 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+        held.disconnect().await?;
+        truncate.await??;
+        let swapped = outcome(&migration).await;
+        ensure!(
+            rig.value::<u64>("SELECT COUNT(*) FROM t").await? == 0,
+            "truncated rows are back: {swapped:?}"
+        );
+        Ok(())
+    })
+}
+
+/// The commit of a sentinel was waited for without end, and tried again and again, under the lock.
+#[rstest]
+fn a_sentinel_that_cannot_be_committed_does_not_hold_the_lock(
+    #[values(On::MySql, On::MariaDb)] on: On,
+) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        table(&mut rig).await?;
+        let (migration, file) = postponed(&rig, Duration::from_secs(1)).await?;
+        let held = sentinel_held(&rig).await?;
+        file.close()?;
+        locked(&mut rig).await?;
+        let began = Instant::now();
+        rig.sql(&["UPDATE t SET a = 1 WHERE id = 1"]).await?;
+        let waited = began.elapsed();
+        held.disconnect().await?;
+        ensure!(waited < Duration::from_secs(5), "a writer waited {waited:?}");
+        ensure!(outcome(&migration).await?.ending == Ending::Swapped);
+        ensure!(rig.value::<u64>("SELECT SUM(a) FROM t").await? == 1);
+        Ok(())
+    })
+}
+
+/// A process that was stopped, or a host that vanished, kept the table locked for as long as `wait_timeout` allowed: a
+/// day.
+#[rstest]
+fn a_client_that_falls_silent_does_not_keep_the_lock(
+    #[values(On::MySql, On::MariaDb)] on: On,
+) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        table(&mut rig).await?;
+        let proxy = FaultProxy::before(&rig.server).await?;
+        let mut settings = rig.settings("t", "ADD COLUMN z int");
+        settings.inspected.host = proxy.host();
+        settings.inspected.port = proxy.port();
+        settings.skip_port_validation = Permission::Granted;
+        settings.cut_over.lock_timeout = Duration::from_secs(1);
+        let file = flag_file()?;
+        settings.cut_over.postpone_flag_file = Some(file.path().to_owned());
+        let migration = stage::migrate(&rig.host, settings);
+        reached(&migration, Phase::Postponing).await?;
+        let held = sentinel_held(&rig).await?;
+        file.close()?;
+        locked(&mut rig).await?;
+        proxy.stall();
+        held.disconnect().await?;
+        let update = rig.sql(&["UPDATE t SET a = 1 WHERE id = 1"]);
+        let written = timeout(Duration::from_secs(15), update).await;
+        proxy.resume();
+        written.context("the table stays locked")??;
+        ensure!(outcome(&migration).await?.ending == Ending::Swapped);
+        ensure!(rig.value::<u64>("SELECT SUM(a) FROM t").await? == 1);
+        Ok(())
+    })
+}
