@@ -64,7 +64,7 @@ pub struct CutOverState {
 
 /// Swaps original and ghost table.
 ///
-/// *Messages in*: [`AttemptCutOver`], [`Wake`] of its sentinel slot, [`GetState`]. *Ports out*: the applier's
+/// *Messages in*: [`AttemptCutOver`], [`Wake`] of its sentinel slot, `GetState`. *Ports out*: the applier's
 /// messages of [`super::work::ApplierControl`]. *Owns*, during an attempt, the locking session, the
 /// renaming session and a writer of sentinels; between attempts nothing. *Survives a restart*: nothing is needed;
 /// a sentinel of an earlier life has another challenge. *Ends* when stopped: an attempt under way ends

@@ -11,7 +11,7 @@
 //!
 //! Which rows are in the way is asked by a join where the unique key consists of whole columns. Where that finds none,
 //! because the key consists of prefixes or expressions or compares otherwise than the original, only the server knows:
-//! [`Refused`] has it try, and tell the row that it met.
+//! `Refused` has it try, and tell the row that it met.
 
 use std::collections::BTreeSet;
 
