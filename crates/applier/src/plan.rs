@@ -124,6 +124,10 @@ pub struct MigrationPlan {
     pub unique_indexes: Vec<String>,
     /// How sessions are set up.
     pub session: SessionPlan,
+    /// Views over the original, and tables whose triggers lead to it: changes of theirs that are logged as text
+    /// may be changes of the original.
+    #[serde(default)]
+    pub gateways: Vec<TableName>,
     /// Indexes built after the copy; empty when none is deferred.
     pub deferred_indexes: Vec<DeferredIndex>,
 }

@@ -44,6 +44,9 @@ pub struct StreamSpec {
     /// The changelog table whose rows become sentinels and heartbeats. Its columns are
     /// `id bigint unsigned, last_update timestamp, hint varchar(64), value varchar(4096)`.
     pub changelog: Option<TableName>,
+    /// Views, and tables with triggers, by which a statement that names no watched table changes one all the same.
+    /// Rows tell by themselves whose they are; this matters for changes that are logged as text.
+    pub gateways: Vec<TableName>,
 }
 
 /// A stream's failure. The stream has already retried what can be retried.

@@ -28,6 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spec = StreamSpec {
         watches: vec![orders],
         changelog: None,
+        gateways: vec![],
     };
 
     // The channel is the window: while it is full, nothing more is read from the server.

@@ -9,6 +9,7 @@ mod binary_log;
 mod column_type;
 pub mod columns;
 pub mod equality;
+mod gateways;
 pub mod keys;
 mod metadata_locks;
 mod names;
@@ -25,6 +26,8 @@ pub use session_plan::for_definition;
 pub use table::{ColumnExtra, Index, IndexPart, TableDetail, read};
 pub use table_checks::ForeignKey;
 pub use xa::await_prepared;
+
+use changeling_core::ident::TableName;
 
 use crate::alter::Alter;
 use crate::plan::{MigrationPlan, SessionPlan, TableNames};
@@ -56,6 +59,8 @@ pub struct Inspection {
     pub triggers: Vec<Trigger>,
     /// Which columns row events are sure to carry.
     pub images: RowImages,
+    /// Views and tables by which the original may be changed.
+    pub gateways: Vec<TableName>,
 }
 
 impl Inspection {
@@ -129,6 +134,7 @@ impl Inspection {
             metadata_locks::check(primary, settings, &mut problems).await?;
         }
         problems.into_result()?;
+        let gateways = gateways::of(primary, &mut conn, table).await?;
         await_prepared(primary, settings.verify).await?;
         let (body, instant_body) = bodies.unwrap_or_default();
         Ok(Self {
@@ -142,6 +148,7 @@ impl Inspection {
             instant_body,
             original,
             triggers,
+            gateways,
         })
     }
 
@@ -254,6 +261,7 @@ impl Inspection {
                 .map(|i| i.name.clone())
                 .collect(),
             session,
+            gateways: self.gateways.clone(),
             deferred_indexes: Vec::new(),
         })
     }

@@ -274,6 +274,7 @@ fn spec(plan: &MigrationPlan) -> StreamSpec {
             },
         ],
         changelog: Some(plan.names.changelog.clone()),
+        gateways: plan.gateways.clone(),
     }
 }
 

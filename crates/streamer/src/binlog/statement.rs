@@ -271,20 +271,13 @@ impl Statement<'_> {
             "RENAME" => self.rename(),
             "TRUNCATE" => self.at_all([self.skip(1, &["TABLE"])], DdlKind::Truncate),
             "REPAIR" => self.mentioned(DdlKind::Truncate),
-            "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "WITH" | "CALL" => {
-                self.mentioned(DdlKind::StatementDml)
-            }
+            "INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "WITH" | "CALL" => self.dml(),
             "SET" if self.is(1, "STATEMENT") => match self.find(2, "FOR") {
                 Some(at) => self.from(at + 1).touched(),
                 None => Vec::new(),
             },
             // A function that writes, logged as text: nobody can tell what it wrote.
-            "SELECT" | "DO" => self
-                .watched
-                .watches()
-                .iter()
-                .map(|watch| (watch.table.clone(), DdlKind::StatementDml))
-                .collect(),
+            "SELECT" | "DO" => self.all_watched(DdlKind::StatementDml),
             "ANALYZE" if !self.is(self.skip(1, &["LOCAL", "NO_WRITE_TO_BINLOG"]), "TABLE") => {
                 self.mentioned(DdlKind::StatementDml)
             }
@@ -296,9 +289,72 @@ impl Statement<'_> {
         }
     }
 
+    fn all_watched(&self, kind: DdlKind) -> Vec<(TableName, DdlKind)> {
+        let watches = self.watched.watches().iter();
+        watches.map(|watch| (watch.table.clone(), kind)).collect()
+    }
+
+    /// Rows changed by a text. A watched table need not be named by it: a view over it may be, or a table whose
+    /// trigger writes it.
+    fn dml(&self) -> Vec<(TableName, DdlKind)> {
+        let changed = if self.is_any(0, &["INSERT", "REPLACE"]) {
+            // Other tables named are read. Checksum tools write what they read here as text, all day.
+            let modifiers = ["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"];
+            self.at_all([self.skip(1, &modifiers)], DdlKind::StatementDml)
+        } else {
+            self.mentioned(DdlKind::StatementDml)
+        };
+        if changed.is_empty() && self.names().any(|(schema, name)| self.watched.is_gateway(&schema, &name)) {
+            return self.all_watched(DdlKind::StatementDml);
+        }
+        changed
+    }
+
+    /// Everything that may be a name.
+    fn names(&self) -> impl Iterator<Item = (String, String)> {
+        let names = (0..self.tokens.len()).filter_map(|at| self.name(at));
+        names.map(|(schema, name, _)| (schema, name))
+    }
+
+    /// A view, trigger or routine is made or altered: remembers it if it leads to a watched table. `noun` is where
+    /// the word for it stands.
+    fn note_gateway(&self, noun: usize) {
+        let name = if self.is(noun, "TRIGGER") {
+            self.find(noun + 1, "ON").map(|on| on + 1)
+        } else {
+            Some(self.skip(noun + 1, &["IF", "NOT", "EXISTS"]))
+        };
+        let Some((schema, name, behind)) = name.and_then(|at| self.name(at)) else {
+            return;
+        };
+        let leads_on = |(schema, name): (String, String)| {
+            self.watched.find(&schema, &name).is_some() || self.watched.is_gateway(&schema, &name)
+        };
+        if self.from(behind).names().any(leads_on) {
+            self.watched.add_gateway(schema, name);
+        }
+    }
+
+    /// Where it is said what is created, altered or dropped, if that is something that holds statements or an index.
+    fn noun(&self, at: usize) -> Option<usize> {
+        const NOUNS: [&str; 7] = [
+            "INDEX",
+            "TRIGGER",
+            "VIEW",
+            "PROCEDURE",
+            "FUNCTION",
+            "EVENT",
+            "USER",
+        ];
+        (at..self.tokens.len()).find(|&at| self.is_any(at, &NOUNS))
+    }
+
     fn alter(&self) -> Vec<(TableName, DdlKind)> {
         let at = self.skip(1, &["ONLINE", "OFFLINE", "IGNORE"]);
         if !self.is(at, "TABLE") {
+            if let Some(noun) = self.noun(1).filter(|&noun| self.is(noun, "VIEW")) {
+                self.note_gateway(noun);
+            }
             return Vec::new();
         }
         let target = self.skip(at + 1, &["IF", "EXISTS"]);
@@ -347,26 +403,18 @@ impl Statement<'_> {
         if self.is(at, "TEMPORARY") {
             return Vec::new();
         }
-        let noun = (at..self.tokens.len()).find(|&at| {
-            self.is_any(
-                at,
-                &[
-                    "INDEX",
-                    "TRIGGER",
-                    "VIEW",
-                    "PROCEDURE",
-                    "FUNCTION",
-                    "EVENT",
-                    "USER",
-                ],
-            )
-        });
-        match noun {
-            Some(noun) if self.is_any(noun, &["INDEX", "TRIGGER"]) => match self.find(noun + 1, "ON") {
-                Some(on) => self.at_all([on + 1], DdlKind::Definition),
-                None => self.mentioned(DdlKind::Definition),
-            },
-            _ => Vec::new(),
+        let Some(noun) = self.noun(at) else {
+            return Vec::new();
+        };
+        if self.is_any(noun, &["TRIGGER", "VIEW", "PROCEDURE", "FUNCTION"]) {
+            self.note_gateway(noun);
+        }
+        if !self.is_any(noun, &["INDEX", "TRIGGER"]) {
+            return Vec::new();
+        }
+        match self.find(noun + 1, "ON") {
+            Some(on) => self.at_all([on + 1], DdlKind::Definition),
+            None => self.mentioned(DdlKind::Definition),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which tables matter, and how names are compared.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use changeling_core::change_source::{Projection, StreamSpec, Watch};
 use changeling_core::ident::TableName;
@@ -14,6 +14,8 @@ use crate::error::{ErrorKind, StreamError};
 pub(crate) struct Watched {
     watches: Vec<Watch>,
     changelog: Option<TableName>,
+    /// Grows while the stream runs: a view made today is written through tomorrow.
+    gateways: RwLock<Vec<TableName>>,
     /// `lower_case_table_names` is not 0.
     fold_case: bool,
 }
@@ -38,6 +40,7 @@ impl Watched {
         Ok(Self {
             watches: spec.watches,
             changelog: spec.changelog,
+            gateways: RwLock::new(spec.gateways),
             fold_case,
         })
     }
@@ -56,6 +59,22 @@ impl Watched {
         names
             .into_iter()
             .find(|name| self.same(&name.table, table) && self.same(&name.schema, schema))
+    }
+
+    /// Whether who changes this, which is no watched table, may change one.
+    pub(crate) fn is_gateway(&self, schema: &str, name: &str) -> bool {
+        let gateways = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
+        gateways
+            .iter()
+            .any(|gateway| self.same(&gateway.table, name) && self.same(&gateway.schema, schema))
+    }
+
+    /// From now on, who changes this may change a watched table.
+    pub(crate) fn add_gateway(&self, schema: String, name: String) {
+        if self.find(&schema, &name).is_none() && !self.is_gateway(&schema, &name) {
+            let mut gateways = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
+            gateways.push(TableName::new(schema, name));
+        }
     }
 
     /// What to do with the rows that follow a table map; `None` is to skip them unread.

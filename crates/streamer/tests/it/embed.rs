@@ -89,6 +89,7 @@ async fn from_a_replica(spec: ServerSpec, test: &str) {
     let spec = changeling_core::change_source::StreamSpec {
         watches: vec![watch],
         changelog: None,
+        gateways: vec![],
     };
     let mut stream = Stream::start(&host, &source, spec, at);
     mysql_async::prelude::Queryable::query_drop(&mut primary, "INSERT INTO repl.t VALUES (1), (2)")

@@ -58,6 +58,7 @@ impl Log {
         let spec = StreamSpec {
             watches: vec![watch],
             changelog: None,
+            gateways: vec![],
         };
         let at = Coordinates {
             file: FilePos {

@@ -159,6 +159,7 @@ fn replay(projection: Projection, mariadb: bool, gtids: Gtids) -> Replay {
     let spec = StreamSpec {
         watches: vec![watch(projection, mariadb)],
         changelog: Some(TableName::new("r", "ghc")),
+        gateways: vec![],
     };
     let at = Coordinates {
         file: FilePos {

@@ -104,6 +104,7 @@ impl Rig {
         let mut spec = StreamSpec {
             watches: vec![],
             changelog: Some(TableName::new(&self.schema, "ghc")),
+            gateways: vec![],
         };
         for (table, projection) in watches {
             let columns = inspect(&mut self.conn, table).await;

@@ -5,7 +5,7 @@ use changeling_core::change_source::{Projection, StreamSpec, Watch};
 use super::*;
 use crate::binlog::token::{ANSI_QUOTES, NO_BACKSLASH_ESCAPES};
 
-fn touched(text: &str, sql_mode: u64, fold_case: bool) -> Vec<(String, DdlKind)> {
+fn watched(fold_case: bool) -> Watched {
     let watch = |table: &str| Watch {
         table: TableName::new("shop", table),
         columns: [].into(),
@@ -14,8 +14,16 @@ fn touched(text: &str, sql_mode: u64, fold_case: bool) -> Vec<(String, DdlKind)>
     let spec = StreamSpec {
         watches: vec![watch("Orders"), watch("odd`name")],
         changelog: None,
+        gateways: vec![
+            TableName::new("shop", "every_order"),
+            TableName::new("shop", "note_order"),
+        ],
     };
-    let watched = Watched::new(spec, fold_case).unwrap();
+    Watched::new(spec, fold_case).unwrap()
+}
+
+fn touched(text: &str, sql_mode: u64, fold_case: bool) -> Vec<(String, DdlKind)> {
+    let watched = watched(fold_case);
     let query = Query {
         schema: b"shop",
         text: text.as_bytes(),
@@ -74,6 +82,7 @@ fn what_touches_a_watched_table() {
             Definition,
         ),
         ("INSERT INTO Orders VALUES (1)", StatementDml),
+        ("REPLACE LOW_PRIORITY INTO shop.Orders SELECT 1", StatementDml),
         ("UPDATE other, shop.Orders SET a = 1", StatementDml),
         ("DELETE Orders FROM Orders JOIN x", StatementDml),
         ("LOAD DATA INFILE 'f' INTO TABLE `Orders`", StatementDml),
@@ -115,6 +124,9 @@ fn what_does_not() {
         "DELETE FROM other -- Orders",
         "INSERT INTO other VALUES ('Orders', 'it\\'s Orders', \"Orders\")",
         "DROP TABLE orders",
+        "REPLACE INTO checks.sums SELECT count(*), crc32(v) FROM shop.Orders",
+        "INSERT INTO audit.every_order VALUES (1)",
+        "CREATE OR REPLACE VIEW every_order AS SELECT * FROM Orders",
     ] {
         assert_eq!(kinds(text), [], "{text}");
     }
@@ -154,4 +166,51 @@ fn names_of_xa_transactions() {
     assert_eq!(of(&format!("XA ROLLBACK {xid}")), Meaning::XaRollback(xid));
     assert_eq!(of("ROLLBACK TO SAVEPOINT `a`"), Meaning::RollbackTo);
     assert_eq!(of("SAVEPOINT `a`"), Meaning::Savepoint);
+}
+
+#[test]
+fn statement_dml_through_a_view_or_trigger_was_not_seen() {
+    for text in [
+        "UPDATE every_order SET v = 1",
+        "INSERT INTO `shop`.`every_order` VALUES (1)",
+        "INSERT INTO other SELECT note_order(1)",
+    ] {
+        assert_eq!(
+            kinds(text),
+            [DdlKind::StatementDml, DdlKind::StatementDml],
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_made_while_the_stream_runs_counts_too() {
+    for (made, changes) in [
+        (
+            "CREATE ALGORITHM=UNDEFINED DEFINER=`a`@`b` SQL SECURITY DEFINER VIEW `new` AS select * from every_order",
+            "DELETE FROM new",
+        ),
+        ("ALTER VIEW new AS SELECT * FROM shop.Orders", "DELETE FROM new"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON new FOR EACH ROW DELETE FROM Orders",
+            "INSERT INTO new VALUES (1)",
+        ),
+        (
+            "CREATE PROCEDURE IF NOT EXISTS new() UPDATE Orders SET v = 1",
+            "UPDATE other SET a = new(1)",
+        ),
+    ] {
+        let watched = watched(false);
+        let said = |text: &str| {
+            let query = Query {
+                schema: b"shop",
+                text: text.as_bytes(),
+                sql_mode: 0,
+            };
+            meaning(&query, &watched)
+        };
+        assert_eq!(said(changes), Meaning::Touches(vec![]), "{changes} before {made}");
+        assert_eq!(said(made), Meaning::Touches(vec![]), "{made}");
+        assert_ne!(said(changes), Meaning::Touches(vec![]), "{changes} after {made}");
+    }
 }
