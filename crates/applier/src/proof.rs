@@ -15,7 +15,14 @@
 //! synchronised after t, then k is in the ledger, and is looked at again. If k is *not* in the ledger, then no
 //! cycle wrote it since before t, although every event up to t is synchronised: `G[k]` was made from a state that
 //! includes them all, and still differs from `T[k]`. That is a defect, with certainty, whatever the lag.
+//!
+//! # Why keys may leave the ledger while ranges are compared
+//!
+//! A long proof of a busy table must not collect every key that changes meanwhile. But a key that left the ledger would
+//! make a defect of a suspect that was seen before. So keys leave only while no range is being compared and
+//! after every suspect seen so far has been explained: whoever is suspected later is suspected of a later state.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +60,9 @@ const KEYS: usize = 1000;
 const SAMPLE: u64 = 10;
 /// A ledger no longer than this is left to the cut-over, which proves it before it locks.
 const SHORT_LEDGER: usize = 2000;
+/// A ledger longer than this is compared between two ranges, so that it needs no more than some ten megabytes. Builds for
+/// tests go that way all the time.
+const LONG_LEDGER: usize = if cfg!(debug_assertions) { 100 } else { 100_000 };
 
 /// How much is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -119,10 +129,9 @@ impl Prover {
     /// [`ApplyError::Unequal`] for a defect, [`ApplyError::Unproven`] when something could not be compared.
     pub async fn prove(&mut self) -> Result<(), ApplyError> {
         self.ledger.open();
-        let suspects = self.ranges().await?;
+        self.ranges().await?;
         self.progress
             .send_modify(|progress| progress.ranges_complete = true);
-        self.explain(suspects).await?;
         self.shorten_ledger().await
     }
 
@@ -140,15 +149,21 @@ impl Prover {
                 return Ok(());
             }
             before = length;
-            let keys: Vec<Key> = self.ledger.take().into_iter().collect();
-            let suspects = self.keys(&keys).await?;
-            self.progress
-                .send_modify(|progress| progress.keys += keys.len() as u64);
+            let suspects = self.taken(self.ledger.take()).await?;
             self.explain(suspects).await?;
         }
     }
 
-    async fn ranges(&self) -> Result<Vec<Observed>, ApplyError> {
+    /// Compares keys that were taken out of the ledger.
+    async fn taken(&self, keys: HashSet<Key>) -> Result<Vec<Observed>, ApplyError> {
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let suspects = self.keys(&keys).await?;
+        self.progress
+            .send_modify(|progress| progress.keys += keys.len() as u64);
+        Ok(suspects)
+    }
+
+    async fn ranges(&self) -> Result<(), ApplyError> {
         let mut session = self.readers.lasting();
         let end = Planner::last_key(&mut session, &self.statements, &self.cancel).await?;
         // The tail has no end: rows that were inserted behind the last key are compared as well.
@@ -160,16 +175,18 @@ impl Prover {
             planner: tokio::sync::Mutex::new(Planner::new(session, self.statements.clone(), None, end)),
             size: Mutex::new(ChunkSize::new(FIRST_RANGE, Some(RANGE_TIME))),
             tail: Mutex::new(Some(tail)),
+            suspects: tokio::sync::RwLock::default(),
         };
         let workers = (0..self.workers.max(1)).map(|_| self.compare_ranges(&shared));
-        Ok(try_join_all(workers).await?.into_iter().flatten().collect())
+        try_join_all(workers).await?;
+        self.explain(shared.suspects.into_inner().take()).await
     }
 
-    async fn compare_ranges(&self, shared: &Ranges) -> Result<Vec<Observed>, ApplyError> {
+    async fn compare_ranges(&self, shared: &Ranges) -> Result<(), ApplyError> {
         let mut comparer = Comparer::new(self);
-        let mut suspects = Vec::new();
         while let Some(range) = self.next_range(shared).await? {
             let began = Instant::now();
+            let suspects = shared.suspects.read().await;
             let found = comparer.range(&range.range).await?;
             if let Some(planned) = range.rows {
                 shared.planner.lock().await.learn(planned, found.rows);
@@ -181,12 +198,31 @@ impl Prover {
                 progress.ranges += 1;
                 progress.rows += found.rows;
             });
-            suspects.extend(found.suspects.into_iter().map(|suspect| Observed {
-                suspect,
-                at: observed,
-            }));
+            suspects.add(found.suspects, observed);
+            drop(suspects);
+            if self.ledger.len() > LONG_LEDGER {
+                self.shorten_between_ranges(shared).await?;
+            }
         }
-        Ok(suspects)
+        Ok(())
+    }
+
+    /// One pass. Whoever waits here for the others to end their ranges may find it done.
+    async fn shorten_between_ranges(&self, shared: &Ranges) -> Result<(), ApplyError> {
+        let no_range = shared.suspects.write().await;
+        if self.ledger.len() <= LONG_LEDGER {
+            return Ok(());
+        }
+        self.explain(no_range.take()).await?;
+        if self.cancel.is_cancelled() {
+            return Ok(());
+        }
+        let keys = self.ledger.take();
+        // From here on it is again as at the start: the keys taken are a range that is being compared.
+        let suspects = no_range.downgrade();
+        let found = self.taken(keys).await?;
+        suspects.extend(found);
+        Ok(())
     }
 
     async fn next_range(&self, shared: &Ranges) -> Result<Option<Planned>, ApplyError> {
@@ -235,7 +271,7 @@ impl Prover {
 
     /// Waits until every event up to the newest observation is synchronised; a suspect that no cycle wrote since
     /// is a defect, the others are in the ledger.
-    async fn explain(&mut self, suspects: Vec<Observed>) -> Result<(), ApplyError> {
+    async fn explain(&self, suspects: Vec<Observed>) -> Result<(), ApplyError> {
         let Some(newest) = suspects
             .iter()
             .map(|observed| observed.at.written_at_micros)
@@ -243,7 +279,8 @@ impl Prover {
         else {
             return Ok(());
         };
-        let synchronised = self.cycles.wait_for(|state| {
+        let mut cycles = self.cycles.clone();
+        let synchronised = cycles.wait_for(|state| {
             state
                 .heartbeat
                 .is_some_and(|heartbeat| heartbeat.written_at_micros > newest)
@@ -275,10 +312,30 @@ struct Observed {
     at: Heartbeat,
 }
 
+/// Suspects not explained yet.
+#[derive(Debug, Default)]
+struct Unexplained(Mutex<Vec<Observed>>);
+
+impl Unexplained {
+    fn add(&self, suspects: Vec<Suspect>, at: Heartbeat) {
+        self.extend(suspects.into_iter().map(|suspect| Observed { suspect, at }));
+    }
+
+    fn extend(&self, suspects: impl IntoIterator<Item = Observed>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(suspects);
+    }
+
+    fn take(&self) -> Vec<Observed> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 struct Ranges {
     planner: tokio::sync::Mutex<Planner>,
     size: Mutex<ChunkSize>,
     tail: Mutex<Option<KeyRange>>,
+    /// Held for reading by whoever compares, until the suspects found are in it.
+    suspects: tokio::sync::RwLock<Unexplained>,
 }
 
 struct Planned {

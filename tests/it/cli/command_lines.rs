@@ -154,6 +154,40 @@ async fn a_dry_run_leaves_an_interrupted_migration_alone() -> anyhow::Result<()>
 }
 
 #[tokio::test]
+async fn the_report_of_the_proof_is_written_where_asked() -> anyhow::Result<()> {
+    let mut scene = scene!(Flavor::MySql);
+    scene.fill(3000).await?;
+    let job = Job::execute(&scene.server, &scene.database, "t", "ADD COLUMN b int");
+    let path = job.path("report.json");
+    let job = job.flag("--verify-report", path.display());
+    let read = || -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?)
+    };
+    // All rows are alike on the new key.
+    job.clone()
+        .flag("--alter", "ADD COLUMN b int DEFAULT 1, ADD UNIQUE KEY (b)")
+        .run()
+        .await?
+        .must_have_failed(&[])?;
+    let report = read()?;
+    ensure!(
+        report["verdict"] == "unknown" && report["details"].is_string(),
+        "{report}"
+    );
+    job.with("--initially-drop-ghost-table").succeed().await?;
+    let report = read()?;
+    ensure!(report["verdict"] == "equal", "{report}");
+    ensure!(report["compared"]["rows"] == 3000, "{report}");
+    ensure!(report["compared"]["ranges_complete"] == true, "{report}");
+
+    let nowhere = Job::execute(&scene.server, &scene.database, "t", "ADD COLUMN c int")
+        .flag("--initially-drop-old-table", "true")
+        .flag("--verify-report", path.join("not/a/folder").display());
+    nowhere.fail(&["Choose another --verify-report"]).await?;
+    scene.left("t").await
+}
+
+#[tokio::test]
 async fn a_command_line_that_cannot_be_read_ends_with_2() -> anyhow::Result<()> {
     for (word, says) in [
         ("--no-such-flag", "no-such-flag"),

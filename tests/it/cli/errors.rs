@@ -273,6 +273,46 @@ async fn a_full_disk_ends_it(#[case] flavor: Flavor) -> anyhow::Result<()> {
     scene.left("_t_del t").await
 }
 
+/// Logged as text, and the text names only a view over the table, or a table whose trigger writes it.
+#[rstest]
+#[case::mysql(Flavor::MySql)]
+#[case::mariadb(Flavor::MariaDb)]
+#[tokio::test]
+async fn statement_dml_through_a_view_or_trigger_ends_it(#[case] flavor: Flavor) -> anyhow::Result<()> {
+    let mut scene = scene!(flavor);
+    scene.fill(3000).await?;
+    for sql in [
+        "CREATE VIEW every AS SELECT * FROM t",
+        "CREATE VIEW latest AS SELECT * FROM every WHERE id > 100",
+        "CREATE TABLE notes (id int PRIMARY KEY)",
+        "CREATE TABLE others (id int PRIMARY KEY)",
+        "CREATE PROCEDURE note(note int) UPDATE t SET a = 1 WHERE id = note",
+        "CREATE TRIGGER noted AFTER INSERT ON notes FOR EACH ROW CALL note(new.id)",
+    ] {
+        scene.run(sql).await?;
+    }
+    let database = scene.database.clone();
+    let mut other = scene.server.mysql().await?;
+    other.query_drop(format!("USE {database}")).await?;
+    other.query_drop("SET SESSION binlog_format = 'STATEMENT'").await?;
+    for statement in ["UPDATE latest SET a = 2", "INSERT INTO notes VALUES (7)"] {
+        let job = Job::execute(&scene.server, &database, "t", "ADD COLUMN b int")
+            .with("--initially-drop-ghost-table");
+        let mut running = job.slow().start();
+        running.says("checkpoint success").await?;
+        // What does not lead to the table ends nothing.
+        other.query_drop("REPLACE INTO others SELECT max(id) FROM t").await?;
+        running
+            .until("three checkpoints", |_, errors| {
+                errors.matches("checkpoint success").count() >= 3
+            })
+            .await?;
+        other.query_drop(statement).await?;
+        running.end().await?.must_have_failed(&["somebody else"])?;
+    }
+    Ok(())
+}
+
 /// The application's own statement changes the table under us.
 #[rstest]
 #[case::mysql(Flavor::MySql)]

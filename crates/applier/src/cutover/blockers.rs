@@ -20,8 +20,10 @@ const MYSQL: &str = "SELECT m.OBJECT_INSTANCE_BEGIN, m.OBJECT_NAME, m.LOCK_TYPE,
      AND m.LOCK_STATUS = 'GRANTED' AND m.LOCK_DURATION IN ('TRANSACTION', 'EXPLICIT') \
      AND t.PROCESSLIST_ID <> CONNECTION_ID()";
 
-const MARIADB: &str = "SELECT THREAD_ID, TABLE_NAME, LOCK_MODE, THREAD_ID, '' FROM information_schema.METADATA_LOCK_INFO \
-     WHERE TABLE_SCHEMA = :schema AND TABLE_NAME IN (:original, :ghost) AND THREAD_ID <> CONNECTION_ID()";
+/// Locks have no number there. A session that still is, or was last, at the same statement has not let go in between.
+const MARIADB: &str = "SELECT p.QUERY_ID, m.TABLE_NAME, m.LOCK_MODE, m.THREAD_ID, p.USER \
+     FROM information_schema.METADATA_LOCK_INFO m JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID \
+     WHERE m.TABLE_SCHEMA = :schema AND m.TABLE_NAME IN (:original, :ghost) AND m.THREAD_ID <> CONNECTION_ID()";
 
 /// A session that holds a metadata lock and does not let go.
 #[derive(Clone, Debug, PartialEq, Eq)]

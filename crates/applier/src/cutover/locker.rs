@@ -68,13 +68,20 @@ impl Locker {
         let statement = conn.query_drop(sql);
         tokio::pin!(statement);
         let mut result = timeout(limit, &mut statement).await.ok();
-        if result.is_none() {
+        let killed_by_us = result.is_none();
+        if killed_by_us {
             kill_query(sessions, *id).await;
             result = timeout(LAST_GASP, &mut statement).await.ok();
         }
         match result {
             Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(setback(sessions.server().failed(doing)(error), limit)),
+            Some(Err(error)) => {
+                let error = sessions.server().failed(doing)(error);
+                if killed_by_us && error.kind == ErrorKind::Killed {
+                    return Err(Setback::Retry(format!("cannot {doing} within {limit:?}")));
+                }
+                Err(setback(error, limit))
+            }
             None => Err(Setback::Lost(format!(
                 "cannot {doing}: no answer after {limit:?}, and none to a kill"
             ))),

@@ -17,6 +17,7 @@ mod recover;
 mod resume;
 mod status;
 mod swap;
+mod verify_report;
 
 use std::sync::Arc;
 

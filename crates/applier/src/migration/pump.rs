@@ -19,7 +19,7 @@ use super::crew::{Crew, CrewParts};
 use super::levers::Levers;
 use super::lock::MigrationLock;
 use super::status::Snapshots;
-use super::{MigrationError, Outcome, ProofBy, SourceFactory, finish, swap};
+use super::{MigrationError, Outcome, ProofBy, SourceFactory, finish, swap, verify_report};
 use crate::changelog::Changelog;
 use crate::copy::chunk::Copier;
 use crate::copy::planner::Planner;
@@ -127,7 +127,10 @@ impl MigrationPump {
         prepared: &Prepared,
         source: Arc<dyn ChangeSource>,
     ) -> Outcome {
-        if let Err(error) = self.create_postpone_file() {
+        let files = self
+            .create_postpone_file()
+            .and_then(|()| Ok(verify_report::begin(&self.settings, &prepared.plan)?));
+        if let Err(error) = files {
             if self.nothing_done(prepared) {
                 self.after_failure(inspection, prepared).await;
             }
@@ -190,6 +193,8 @@ impl MigrationPump {
         };
         let result = work.phases().await;
         work.cancel.cancel();
+        let compared = *crew.instruments.proof.borrow();
+        verify_report::end(&self.settings, &prepared.plan, compared, &result);
         let last = work.checkpoints();
         let result = match result {
             Err(MigrationError::Stopped(_)) if self.nothing_done(prepared) => Err(MigrationError::Stopped(
@@ -307,7 +312,6 @@ impl Work<'_> {
             pump.phase(Phase::Verifying);
             self.guard(prover.prove()).await?;
             let proof = *crew.instruments.proof.borrow();
-            report(pump, prepared, proof)?;
             tracing::info!(
                 "proven: {} rows in {} ranges, {} keys again, {} caught up late",
                 proof.rows,
@@ -474,28 +478,4 @@ async fn build_indexes(inspection: &Inspection, prepared: &Prepared) -> Result<(
         .build_deferred(&prepared.plan.names.ghost, indexes)
         .await?;
     Ok(())
-}
-
-/// Writes the proof's report where it was asked for. A report that cannot be written ends the migration before the swap:
-/// who asked for it relies on it.
-fn report(
-    pump: &MigrationPump,
-    prepared: &Prepared,
-    proof: crate::proof::ProofProgress,
-) -> Result<(), ApplyError> {
-    let Some(path) = &pump.settings.verify_report else {
-        return Ok(());
-    };
-    let names = &prepared.plan.names;
-    let report = serde_json::json!({
-        "original": names.original.to_string(),
-        "ghost": names.ghost.to_string(),
-        "key": prepared.plan.key.source_name,
-        "verify": format!("{:?}", pump.settings.verify).to_lowercase(),
-        "compared": proof,
-        "verdict": "equal",
-    });
-    std::fs::write(path, format!("{report:#}\n")).map_err(|error| {
-        ApplyError::Unproven(format!("cannot write the report to {}: {error}", path.display()))
-    })
 }
