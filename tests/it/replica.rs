@@ -23,7 +23,9 @@ fn no_row_is_lost_behind_a_replica_that_lags(#[values(On::MySql, On::MariaDb)] o
         rig::within(on, Arc::clone(&primary), async |mut rig| {
             for seed in seeds() {
                 let table = format!("orders{seed}");
-                let load = rig.load(&table, i64::try_from(scale("CHANGELING_ROWS", 5_000))?, seed);
+                let mut load = rig.load(&table, i64::try_from(scale("CHANGELING_ROWS", 5_000))?, seed);
+                // A replica that is left behind for good by writers without any pause would keep the migration waiting.
+                load.pause = Duration::from_millis(20);
                 load.create().await?;
                 replica.wait_caught_up(&primary, Duration::from_secs(60)).await?;
                 let running = load.start();

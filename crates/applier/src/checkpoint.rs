@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApplyError;
-use crate::plan::DeferredIndex;
+use crate::plan::{DeferredIndex, FilledColumn, KeyPlan, MigrationPlan, SessionPlan, SharedColumn};
 use crate::server::ServerError;
 use crate::sessions::{Execute, Session, Sessions};
 
@@ -37,6 +37,9 @@ pub struct Checkpoint {
     pub old: Option<TableName>,
     /// Indexes that are built after the copy.
     pub deferred_indexes: Vec<DeferredIndex>,
+    /// How rows are converted; `None` in checkpoints of versions that did not note it.
+    #[serde(default)]
+    pub conversion: Option<Conversion>,
     /// A stream started here repeats everything that is not synchronised.
     pub upto: Coordinates,
     /// Everything up to here is copied.
@@ -49,6 +52,56 @@ pub struct Checkpoint {
     pub copy_complete: bool,
     /// Cut-over attempts begun.
     pub attempts: u64,
+}
+
+/// Everything that decides what a row of the ghost table looks like, the tables aside. Rows of two runs must not differ
+/// in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversion {
+    /// By which rows are found.
+    pub key: KeyPlan,
+    /// What is copied where.
+    pub columns: Vec<SharedColumn>,
+    /// What new columns are given.
+    pub filled: Vec<FilledColumn>,
+    /// The time zone and SQL mode of those who write.
+    pub session: SessionPlan,
+}
+
+impl Conversion {
+    /// A plan's.
+    #[must_use]
+    pub fn of(plan: &MigrationPlan) -> Self {
+        Self {
+            key: plan.key.clone(),
+            columns: plan.columns.clone(),
+            filled: plan.filled.clone(),
+            session: plan.session.clone(),
+        }
+    }
+
+    /// What differs between two, for people; empty if they are the same.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        let (ours, theirs) = (&self.session, &other.session);
+        for (name, was, is) in [
+            ("time_zone", &ours.time_zone, &theirs.time_zone),
+            ("sql_mode", &ours.sql_mode, &theirs.sql_mode),
+            ("key", &self.key.source_name, &other.key.source_name),
+        ] {
+            if was != is {
+                differences.push(format!("{name} was '{was}' and is '{is}' now"));
+            }
+        }
+        if self.columns != other.columns || self.filled != other.filled {
+            differences.push("columns are copied otherwise (--approve-renamed-columns, --skip-renamed-columns)".to_owned());
+        }
+        if differences.is_empty() && self != other {
+            differences.push("the key's columns are read otherwise".to_owned());
+        }
+        differences
+    }
 }
 
 /// What the tables are called while a swap of two sessions is under way, which a run that is killed in its middle

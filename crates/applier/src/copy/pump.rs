@@ -24,6 +24,9 @@ use crate::throttle::ThrottleState;
 /// rows than that, duplicates alone cannot crowd out every warning of another kind.
 pub const MOST_ROWS: u64 = 60_000;
 
+/// A chunk that took longer than this waited for the server, or for its connection: no reason to nap after it.
+const LONGEST_CHUNK: Duration = Duration::from_secs(10);
+
 /// What an operator can change while rows are copied.
 #[derive(Debug)]
 pub struct CopyControls {
@@ -150,7 +153,7 @@ impl Worker<'_> {
                 .await?;
             let Some(chunk) = chunk else { return Ok(()) };
             let took = self.copy(chunk).await?;
-            let nap = took.mul_f64(self.shared.controls.nice_ratio());
+            let nap = took.min(LONGEST_CHUNK).mul_f64(self.shared.controls.nice_ratio());
             tokio::select! {
                 () = tokio::time::sleep(nap) => {}
                 () = self.shared.cancel.cancelled() => {}

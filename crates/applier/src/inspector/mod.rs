@@ -11,6 +11,7 @@ pub mod columns;
 pub mod equality;
 mod gateways;
 pub mod keys;
+mod load_limits;
 mod metadata_locks;
 mod names;
 mod privileges;
@@ -87,6 +88,7 @@ impl Inspection {
         columns::ask_about_renames(&alter, settings.renames, &mut problems);
         binary_log::check(&topology, settings, &mut problems);
         privileges::check(&topology, &asked.schema, &mut problems).await?;
+        load_limits::check(primary, &settings.throttle, &mut problems).await?;
 
         let mut conn = primary.connect(Role::Inspector).await?;
         let Some(original) = read(primary, &mut conn, &asked).await? else {

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::crew::Instruments;
-use crate::checkpoint::{Checkpoint, CheckpointTable};
+use crate::checkpoint::{Checkpoint, CheckpointTable, Conversion};
 use crate::plan::MigrationPlan;
 use crate::progress::{MigrationState, Phase};
 use crate::sessions::Sessions;
@@ -34,6 +34,7 @@ pub(super) fn first(
         ghost: plan.ghost.clone(),
         old: Some(plan.names.old.clone()),
         deferred_indexes: plan.deferred_indexes.clone(),
+        conversion: Some(Conversion::of(plan)),
         upto: start.clone(),
         watermark: None,
         rows_copied: 0,

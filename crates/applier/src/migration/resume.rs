@@ -4,7 +4,7 @@ use changeling_core::change_source::ChangeSource;
 
 use super::MigrationError;
 use super::recover::{self, Left};
-use crate::checkpoint::{Checkpoint, Found, read, read_swap_names};
+use crate::checkpoint::{Checkpoint, Conversion, Found, read, read_swap_names};
 use crate::ghost::Definer;
 use crate::inspector::Inspection;
 use crate::plan::{MigrationPlan, TableNames};
@@ -159,6 +159,17 @@ async fn matching_plan(
     let mut plan = inspection
         .plan(settings, &ghost)
         .map_err(crate::inspector::InspectError::from)?;
+    let differences = checkpoint
+        .conversion
+        .as_ref()
+        .map(|before| before.differences(&Conversion::of(&plan)))
+        .unwrap_or_default();
+    if !differences.is_empty() {
+        return Err(MigrationError::Resume(format!(
+            "rows would not be converted as they were before the checkpoint: {}; put that back, or {afresh}",
+            differences.join("; ")
+        )));
+    }
     plan.names = names(inspection, checkpoint);
     plan.deferred_indexes.clone_from(&checkpoint.deferred_indexes);
     Ok(plan)
