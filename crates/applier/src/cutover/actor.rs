@@ -19,10 +19,7 @@ use super::{blockers, sentry, under_lock};
 use crate::actor::{Release, SentinelReached, StillUnproven};
 use crate::changelog::Changelog;
 use crate::error::ApplyError;
-use crate::server::{Flavor, Version};
 
-/// The first MySQL that renames under its own LOCK TABLES.
-const RENAMES_UNDER_LOCK: Version = Version::new(8, 0, 13);
 
 /// Asks for one attempt to swap.
 #[derive(Clone, Copy, Debug, Message)]
@@ -283,8 +280,7 @@ async fn try_swap(shop: &Workshop, attempt: &mut Attempt) -> Result<Duration, Se
     let mut changelog = Changelog::new(names.changelog.clone(), &shop.plain);
     // Opens the session that will write the sentinel: under the lock every millisecond is the application's.
     changelog.marker(&attempt.cancel).await.map_err(retry)?;
-    let server = shop.plain.server();
-    if server.flavor == Flavor::MySql && server.version >= RENAMES_UNDER_LOCK {
+    if shop.plain.server().renames_under_lock() {
         under_lock::attempt(shop, attempt, &mut changelog).await
     } else {
         sentry::attempt(shop, attempt, &mut changelog).await

@@ -3,11 +3,8 @@
 use mysql_async::prelude::Queryable;
 
 use super::problem::{ProblemKind, Problems};
-use crate::server::{ErrorKind, Role, Server, ServerError, Version};
+use crate::server::{ErrorKind, Role, Server, ServerError};
 use crate::settings::MigrationSettings;
-
-/// From here on one session renames under its own lock, and nobody needs to be seen waiting.
-const RENAME_UNDER_LOCK: Version = Version::new(8, 0, 13);
 
 /// Switches the instrument on where that is allowed. It names those who are in the way of the cut-over, which
 /// is good to know everywhere; only an old MySQL cannot do without. (MariaDB has other means.)
@@ -45,7 +42,8 @@ pub(super) async fn check(
             .await
             .map_err(server.failed("switch the instrument of metadata locks on"));
     }
-    if server.version < RENAME_UNDER_LOCK {
+    // Where one session renames under its own lock, nobody needs to be seen waiting.
+    if !server.renames_under_lock() {
         problems.add(
             ProblemKind::Busy,
             format!(

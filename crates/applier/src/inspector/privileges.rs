@@ -200,7 +200,19 @@ pub(super) async fn check(
         problems,
     );
     check_writable(&topology.primary, &primary, problems);
+    warn_of_blindness(&topology.primary, &primary);
     Ok(())
+}
+
+/// The swap by two sessions looks who else waits for the table. gh-ost's list of privileges does not let it see
+/// the statements of other accounts, so this is no reason not to begin.
+fn warn_of_blindness(primary: &Server, grants: &Grants) {
+    if !primary.renames_under_lock() && !grants.globally("PROCESS") {
+        tracing::warn!(
+            "without PROCESS a TRUNCATE of another account that arrives in the milliseconds of the swap is not seen, and \
+             would be undone by it. GRANT PROCESS ON *.* TO the account"
+        );
+    }
 }
 
 fn complain(server: &Server, missing: &[&str], object: &str, problems: &mut Problems) {

@@ -152,6 +152,13 @@ impl Server {
         self.flavor == Flavor::MariaDb
     }
 
+    /// Whether a session may rename a table that it has locked itself: MySQL from 8.0.13 on.
+    #[must_use]
+    pub fn renames_under_lock(&self) -> bool {
+        const SINCE: Version = Version::new(8, 0, 13);
+        !self.is_mariadb() && self.version >= SINCE
+    }
+
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
