@@ -95,7 +95,9 @@ impl Conversion {
             }
         }
         if self.columns != other.columns || self.filled != other.filled {
-            differences.push("columns are copied otherwise (--approve-renamed-columns, --skip-renamed-columns)".to_owned());
+            differences.push(
+                "columns are copied otherwise (--approve-renamed-columns, --skip-renamed-columns)".to_owned(),
+            );
         }
         if differences.is_empty() && self != other {
             differences.push("the key's columns are read otherwise".to_owned());

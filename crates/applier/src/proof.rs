@@ -322,7 +322,10 @@ impl Unexplained {
     }
 
     fn extend(&self, suspects: impl IntoIterator<Item = Observed>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(suspects);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(suspects);
     }
 
     fn take(&self) -> Vec<Observed> {

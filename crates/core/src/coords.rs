@@ -457,6 +457,17 @@ pub enum Gtids {
     MariaDb(MariaGtidSet),
 }
 
+impl fmt::Display for Gtids {
+    /// As the server writes them; nothing where there are none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::MySql(set) => set.fmt(f),
+            Self::MariaDb(set) => set.fmt(f),
+        }
+    }
+}
+
 /// A position between two transactions: by file always, and by GTID where the server has them on.
 ///
 /// A stream starts by GTID if there is one, else by file. Two servers of one replication topology share

@@ -195,7 +195,7 @@ impl BinlogPump {
         inquiry.close().await;
         checked?;
         let dump = Dump::start(&self.options, &server, at).await?;
-        tracing::info!(at = %at, gtids = ?at.gtids, "reading the binary log");
+        tracing::info!(at = %at, gtids = %at.gtids, "reading the binary log");
         if stream.is_none() {
             let watched = Watched::new(self.spec.clone(), server.fold_case)?;
             let bounds = Bounds {

@@ -269,7 +269,19 @@ async fn a_full_disk_ends_it(#[case] flavor: Flavor) -> anyhow::Result<()> {
     scene.untouched(2000).await?;
     scene.left("_t_ghc _t_ghk _t_gho filler t").await?;
     scene.run("DROP TABLE filler").await?;
-    job.with("--initially-drop-ghost-table").succeed().await?;
+    // The room of a dropped table is given back by the server's purge, when that gets to it. Each run that still finds
+    // the disk full must leave what the next one can begin with.
+    let job = job.with("--initially-drop-ghost-table");
+    let mut ended = job.run().await?;
+    for _ in 0..30 {
+        if ended.succeeded() {
+            break;
+        }
+        ended.must_have_failed(&["is full"])?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ended = job.run().await?;
+    }
+    ensure!(ended.succeeded(), "{ended}");
     scene.left("_t_del t").await
 }
 
@@ -294,14 +306,18 @@ async fn statement_dml_through_a_view_or_trigger_ends_it(#[case] flavor: Flavor)
     let database = scene.database.clone();
     let mut other = scene.server.mysql().await?;
     other.query_drop(format!("USE {database}")).await?;
-    other.query_drop("SET SESSION binlog_format = 'STATEMENT'").await?;
+    other
+        .query_drop("SET SESSION binlog_format = 'STATEMENT'")
+        .await?;
     for statement in ["UPDATE latest SET a = 2", "INSERT INTO notes VALUES (7)"] {
         let job = Job::execute(&scene.server, &database, "t", "ADD COLUMN b int")
             .with("--initially-drop-ghost-table");
         let mut running = job.slow().start();
         running.says("checkpoint success").await?;
         // What does not lead to the table ends nothing.
-        other.query_drop("REPLACE INTO others SELECT max(id) FROM t").await?;
+        other
+            .query_drop("REPLACE INTO others SELECT max(id) FROM t")
+            .await?;
         running
             .until("three checkpoints", |_, errors| {
                 errors.matches("checkpoint success").count() >= 3

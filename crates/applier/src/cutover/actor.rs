@@ -20,7 +20,6 @@ use crate::actor::{Release, SentinelReached, StillUnproven};
 use crate::changelog::Changelog;
 use crate::error::ApplyError;
 
-
 /// Asks for one attempt to swap.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "CutOverOutcome")]

@@ -37,10 +37,8 @@ pub(super) async fn of(
     let doing = format!("look for views and triggers over {table}");
     let mut holders = Vec::new();
     for sql in HOLDERS {
-        let rows: Vec<(String, String, Option<String>)> = conn
-            .query(sql)
-            .await
-            .map_err(server.failed(&doing))?;
+        let rows: Vec<(String, String, Option<String>)> =
+            conn.query(sql).await.map_err(server.failed(&doing))?;
         holders.extend(rows.into_iter().map(|(schema, name, text)| Holder {
             name: TableName::new(schema, name),
             text: text.unwrap_or_default().to_lowercase(),
@@ -119,6 +117,12 @@ mod tests {
 
     #[test]
     fn triggers_of_the_table_itself_do_not_count() {
-        assert!(found(vec![holder("orders", "set new.total = (select max(id) from orders)")]).is_empty());
+        assert!(
+            found(vec![holder(
+                "orders",
+                "set new.total = (select max(id) from orders)"
+            )])
+            .is_empty()
+        );
     }
 }

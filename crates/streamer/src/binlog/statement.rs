@@ -304,7 +304,11 @@ impl Statement<'_> {
         } else {
             self.mentioned(DdlKind::StatementDml)
         };
-        if changed.is_empty() && self.names().any(|(schema, name)| self.watched.is_gateway(&schema, &name)) {
+        if changed.is_empty()
+            && self
+                .names()
+                .any(|(schema, name)| self.watched.is_gateway(&schema, &name))
+        {
             return self.all_watched(DdlKind::StatementDml);
         }
         changed
