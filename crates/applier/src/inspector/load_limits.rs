@@ -1,0 +1,59 @@
+//! Whether the limits of `--max-load` and `--critical-load` are on something that the server counts.
+
+use mysql_async::prelude::Queryable;
+
+use super::problem::{ProblemKind, Problems};
+use crate::server::{Role, Server, ServerError};
+use crate::settings::{LoadLimits, ThrottleSettings};
+
+/// A variable that does not exist could never be read: the migration would wait for it for ever.
+pub(super) async fn check(
+    server: &Server,
+    settings: &ThrottleSettings,
+    problems: &mut Problems,
+) -> Result<(), ServerError> {
+    let limits = [
+        ("--max-load", &settings.max_load),
+        ("--critical-load", &settings.critical_load),
+    ];
+    if limits.iter().all(|(_, limits)| limits.is_empty()) {
+        return Ok(());
+    }
+    let mut conn = server.connect(Role::Inspector).await?;
+    let counted: Vec<(String, String)> = conn
+        .query("SHOW GLOBAL STATUS")
+        .await
+        .map_err(server.failed("read the status variables"))?;
+    for (flag, limits) in limits {
+        complain(server, flag, limits, &counted, problems);
+    }
+    Ok(())
+}
+
+fn complain(
+    server: &Server,
+    flag: &str,
+    limits: &LoadLimits,
+    counted: &[(String, String)],
+    problems: &mut Problems,
+) {
+    for variable in limits.keys() {
+        let value = counted
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(variable));
+        let is_number = value.map(|(_, value)| value.trim().parse::<i64>().is_ok());
+        let wrong = match is_number {
+            Some(true) => continue,
+            Some(false) => "is no number",
+            None => "is not there",
+        };
+        problems.add(
+            ProblemKind::Settings,
+            format!(
+                "{flag} has a limit for {variable}, which {wrong} among the status variables of {}",
+                server.address()
+            ),
+            "SHOW GLOBAL STATUS lists them; Threads_running is the usual one",
+        );
+    }
+}
