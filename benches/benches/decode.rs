@@ -213,6 +213,7 @@ impl Bench {
         StreamSpec {
             watches: vec![watch],
             changelog: None,
+            gateways: vec![],
         }
     }
 

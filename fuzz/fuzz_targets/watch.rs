@@ -17,6 +17,7 @@ pub fn replay(choice: u8) -> Replay {
     let spec = StreamSpec {
         watches: vec![Watch { table: TableName::new("r", "t"), columns: columns(choice & 4 != 0).into(), projection }],
         changelog: Some(TableName::new("r", "ghc")),
+        gateways: vec![],
     };
     let gtids = match choice >> 3 & 3 {
         0 => Gtids::MySql("".parse().expect("empty")),

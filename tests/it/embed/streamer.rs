@@ -47,6 +47,7 @@ fn rows_of_a_table(#[values(On::MySql, On::MariaDb)] on: On) -> anyhow::Result<(
         let spec = StreamSpec {
             watches: vec![orders],
             changelog: None,
+            gateways: vec![],
         };
         let (sender, mut batches) = mpsc::channel(8);
         let here = source.current().await?;
@@ -151,6 +152,7 @@ fn a_full_channel_holds_the_stream_back(#[values(On::MySql, On::MariaDb)] on: On
                 projection: Projection::All,
             }],
             changelog: None,
+            gateways: vec![],
         };
         let (sender, mut batches) = mpsc::channel(2);
         let mut stream = source.start(&rig.host, spec, source.current().await?, Port::channel(sender));

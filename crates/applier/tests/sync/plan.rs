@@ -96,6 +96,7 @@ pub(crate) fn plan(
             time_zone: "+00:00".into(),
             sql_mode: String::new(),
         },
+        gateways: Vec::new(),
         deferred_indexes: Vec::new(),
     }
 }
