@@ -316,7 +316,11 @@ impl Statement<'_> {
 
     /// Everything that may be a name.
     fn names(&self) -> impl Iterator<Item = (String, String)> {
-        let names = (0..self.tokens.len()).filter_map(|at| self.name(at));
+        // `b` of `a.b` is no name by itself.
+        let begins = |at: &usize| *at == 0 || self.tokens.get(at - 1) != Some(&Token::Sign('.'));
+        let names = (0..self.tokens.len())
+            .filter(begins)
+            .filter_map(|at| self.name(at));
         names.map(|(schema, name, _)| (schema, name))
     }
 

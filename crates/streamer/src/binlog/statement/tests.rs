@@ -138,7 +138,7 @@ fn quotes_mean_what_the_session_said() {
     assert!(touched(text, 0, false).is_empty());
     assert_eq!(touched(text, ANSI_QUOTES, false).len(), 1);
     // Without escapes the string ends at the backslash's quote, and the name is outside of it.
-    let text = r"INSERT INTO a VALUES ('\', 'x\') /* ' */, Orders";
+    let text = r"DELETE FROM a USING ('\', 'x\') /* ' */, Orders";
     assert_eq!(touched(text, NO_BACKSLASH_ESCAPES, false).len(), 1);
     assert_eq!(touched("DROP TABLE ORDERS", 0, true).len(), 1);
 }
