@@ -201,16 +201,16 @@ impl Worker<'_> {
     /// checkpoint must not say so.
     async fn synchronise(&mut self, keys: Vec<Key>) {
         tracing::debug!(keys = keys.len(), "rows skipped by a chunk are synchronised");
-        let before = {
+        let takes = {
             let mut pending = self.shared.backlog.lock();
             // Events that came meanwhile win: a row that was skipped and then deleted must be deleted.
             pending.put_back(keys.into_iter().map(|key| (key, KeyEvent::Written)).collect());
-            self.cycles.borrow().cycles
+            pending.takes()
         };
         self.shared.backlog.filled();
-        // The cycle that runs may have taken its keys before these came; the next one has them.
+        // The cycle that runs, if one does, took its keys before these came; the next one has them.
         tokio::select! {
-            _ = self.cycles.wait_for(|state| state.cycles >= before + 2) => {}
+            _ = self.cycles.wait_for(|state| state.cycles > takes) => {}
             () = self.shared.cancel.cancelled() => {}
         }
     }

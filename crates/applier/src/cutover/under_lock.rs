@@ -49,19 +49,54 @@ pub async fn attempt(
         Err(Stage::Renaming(why, began)) => {
             tracing::warn!(%why, "the answer to the swap was lost; looking at what the server has");
             drop(locker);
-            let names = &shop.statements.plan().names;
-            let names = Names {
-                original: names.original.clone(),
-                ghost: shop.statements.ghost(),
-                old: names.old.clone(),
-            };
-            if decide(&shop.plain, id, &names).await? {
+            if decide(&shop.plain, id, &names(shop)).await? {
                 return Ok(began.elapsed());
             }
             shop.undo_triggers().await;
             Err(Setback::Retry(why))
         }
+        Err(Stage::Back(why, locked_for)) => {
+            tracing::warn!(%why, "swapping the tables back failed; trying once more");
+            drop(locker);
+            if decide(&shop.plain, id, &names(shop)).await? {
+                back_again(shop, &why).await?;
+            }
+            Ok(locked_for)
+        }
     }
+}
+
+fn names(shop: &Workshop) -> Names {
+    let names = &shop.statements.plan().names;
+    Names {
+        original: names.original.clone(),
+        ghost: shop.statements.ghost(),
+        old: names.old.clone(),
+    }
+}
+
+/// What gives every table of a rehearsal its name back.
+fn back(shop: &Workshop) -> String {
+    let Names { original, ghost, old } = names(shop);
+    shop.ours(&format!(
+        "RENAME TABLE {original} TO {ghost}, {old} TO {original}"
+    ))
+}
+
+/// The tables are swapped and unlocked, and should not be.
+async fn back_again(shop: &Workshop, why: &str) -> Result<(), Setback> {
+    let sql = back(shop);
+    let again = async {
+        let mut session = Locker::open(&shop.plain).await.map_err(retry)?;
+        let result = session.execute("swap the tables back", &sql, RENAME_TIME).await;
+        session.close().await;
+        result
+    };
+    again.await.map_err(|again: Setback| {
+        Setback::Lost(format!(
+            "the tables of the rehearsal are swapped and could not be swapped back ({why}; then {again}): run {sql}"
+        ))
+    })
 }
 
 enum Stage {
@@ -69,6 +104,8 @@ enum Stage {
     Before(Setback),
     /// It was sent and not answered.
     Renaming(String, Instant),
+    /// The tables were swapped, after they had been locked for so long; the statement that swaps them back failed.
+    Back(String, Duration),
 }
 
 impl From<Setback> for Stage {
@@ -110,10 +147,10 @@ async fn locked(
     rename_once(locker, &rename, began).await?;
     let locked_for = began.elapsed();
     if shop.swap == Swap::AndBack {
-        let back = shop.ours(&format!(
-            "RENAME TABLE {original} TO {ghost}, {old} TO {original}"
-        ));
-        rename_once(locker, &back, began).await?;
+        locker
+            .execute("swap the tables back", &back(shop), RENAME_TIME)
+            .await
+            .map_err(|setback| Stage::Back(setback.to_string(), locked_for))?;
     }
     // The swap is done whatever becomes of this: closing the session unlocks as well.
     if let Err(setback) = locker.execute("unlock", "UNLOCK TABLES", RENAME_TIME).await {

@@ -49,6 +49,15 @@ pub enum Setback {
     Fatal(ApplyError),
 }
 
+impl std::fmt::Display for Setback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Retry(why) | Self::Lost(why) => f.write_str(why),
+            Self::Fatal(error) => error.fmt(f),
+        }
+    }
+}
+
 impl From<ApplyError> for Setback {
     fn from(error: ApplyError) -> Self {
         Self::Fatal(error)

@@ -33,7 +33,9 @@
 //! * **Rows are not lost to other unique keys.** Let `REPLACE` of k evict `G[j]`, or `INSERT IGNORE` skip k
 //!   because of `G[j]`, on a unique key that T has too. T held both rows' values at no one instant, so j
 //!   changed on T after the state that `G[j]` shows (and k changed after that). Both changes are events later
-//!   than the state of `G[j]`; a cycle that ends after them reads both keys again. Where a unique key is new or
+//!   than the state of `G[j]`; a cycle that ends after them reads both keys again. The rows that a chunk skipped
+//!   enter the map as written, *unless an event of theirs is in it*: a removal that came meanwhile must stay one, or
+//!   the deleted row would never be deleted from G. Where a unique key is new or
 //!   narrower on G this argument fails, and [`conflict`] takes its place.
 //! * **Repeating is harmless.** A cycle reads the present and is idempotent. So a position to resume from only
 //!   has to be *not later* than what was synchronised: it is the `upto` of the last batch in the map of the last

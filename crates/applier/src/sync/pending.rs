@@ -30,6 +30,7 @@ pub struct Pending {
     upto: Option<Coordinates>,
     heartbeat: Option<Heartbeat>,
     events: u64,
+    takes: u64,
 }
 
 /// What a cycle takes.
@@ -98,6 +99,7 @@ impl Pending {
     /// Takes everything.
     pub fn take(&mut self) -> Taken {
         self.bytes = 0;
+        self.takes += 1;
         Taken {
             keys: std::mem::take(&mut self.keys),
             upto: self.upto.clone(),
@@ -124,6 +126,13 @@ impl Pending {
     #[must_use]
     pub fn upto(&self) -> Option<&Coordinates> {
         self.upto.as_ref()
+    }
+
+    /// Times everything was taken. What is in the map now goes with the next take, so it is synchronised when one cycle
+    /// more than this has ended.
+    #[must_use]
+    pub fn takes(&self) -> u64 {
+        self.takes
     }
 
     /// Number of keys.
@@ -214,7 +223,7 @@ mod tests {
             RowChange::Insert { after: key(2) },
         ]));
         let taken = pending.take();
-        assert_eq!(pending.bytes(), 0);
+        assert_eq!((pending.bytes(), pending.takes()), (0, 1));
         pending.absorb(batch(vec![RowChange::Delete { before: key(1) }]));
         pending.put_back(taken.keys);
         let expected = [(key(1), KeyEvent::Removed), (key(2), KeyEvent::Written)];
