@@ -73,7 +73,8 @@ fn many_cut_overs(#[values(On::MySql, On::MariaDb)] on: On) -> anyhow::Result<()
         );
         ensure!(
             report.lock_failures == 0,
-            "a writer alone on its rows met a lock of ours"
+            "a writer alone on its rows met a lock: {:?}",
+            report.first_lock_failure
         );
         ensure!(report.longest < STALL, "a writer waited {:?}", report.longest);
         Ok(())

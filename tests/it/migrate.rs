@@ -51,7 +51,8 @@ fn no_row_is_lost_under_load(#[values(On::MySql, On::MariaDb)] on: On) -> anyhow
             );
             ensure!(
                 report.lock_failures == 0,
-                "a writer alone on its rows met a lock of ours"
+                "a writer alone on its rows met a lock: {:?}",
+                report.first_lock_failure
             );
         }
         Ok(())

@@ -50,7 +50,7 @@ fn no_row_is_lost_behind_a_replica_that_lags(#[values(On::MySql, On::MariaDb)] o
                     summary.state.cut_over_attempts,
                     summary.state.elapsed
                 );
-                ensure!(report.lock_failures == 0, "a writer alone on its rows met a lock of ours");
+                ensure!(report.lock_failures == 0, "a writer alone on its rows met a lock: {:?}", report.first_lock_failure);
             }
             Ok(())
         })

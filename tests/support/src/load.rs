@@ -39,6 +39,18 @@ pub struct Row {
 /// Rows by key.
 pub type Rows = BTreeMap<i64, Row>;
 
+/// InnoDB's own account of the last deadlock; nothing where it cannot be had.
+async fn last_deadlock(opts: &Opts) -> String {
+    let Ok(mut conn) = Conn::new(opts.clone()).await else {
+        return String::new();
+    };
+    let status: Option<(String, String, String)> =
+        conn.query_first("SHOW ENGINE INNODB STATUS").await.ok().flatten();
+    let text = status.map(|(_, _, text)| text).unwrap_or_default();
+    let begin = text.find("LATEST DETECTED DEADLOCK").unwrap_or(text.len());
+    text[begin..].chars().take(4000).collect()
+}
+
 /// A table and the writers that work on it.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -69,6 +81,8 @@ pub struct LoadReport {
     pub errors: Vec<String>,
     /// Deadlocks and lock waits; such a transaction was not counted and not tried again.
     pub lock_failures: u64,
+    /// The first of them, with what InnoDB says of its last deadlock.
+    pub first_lock_failure: Option<String>,
     /// The longest a transaction took.
     pub longest: Duration,
     /// All durations, in order of their length.
@@ -294,6 +308,7 @@ impl RunningLoad {
                     total.rolled_back += report.rolled_back;
                     total.errors.extend(report.errors);
                     total.lock_failures += report.lock_failures;
+                    total.first_lock_failure = total.first_lock_failure.or(report.first_lock_failure);
                     total.longest = total.longest.max(report.longest);
                     total.durations.extend(report.durations);
                     total.timeline.extend(report.timeline);
@@ -395,6 +410,11 @@ impl Writer {
                     if matches!(&error, mysql_async::Error::Server(error) if matches!(error.code, 1205 | 1213))
                     {
                         self.report.lock_failures += 1;
+                        if self.report.first_lock_failure.is_none() {
+                            let deadlock = last_deadlock(&self.load.opts).await;
+                            self.report.first_lock_failure =
+                                Some(format!("{error}: {:?}\n{deadlock}", step.statements));
+                        }
                     } else {
                         self.report.errors.push(format!("{error}: {:?}", step.statements));
                     }
