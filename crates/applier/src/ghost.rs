@@ -295,12 +295,18 @@ pub async fn prepare(
     let server = &inspection.primary;
     let names = &inspection.names;
     let mut definer = Definer::open(server, &inspection.definition, owner).await?;
-    if settings.leftovers.drop_ghost_first.granted() {
-        definer.drop(&names.ghost).await?;
-    }
-    if settings.purpose == Purpose::Execute || settings.leftovers.drop_ghost_first.granted() {
+    if settings.purpose == Purpose::Execute {
+        if settings.leftovers.drop_ghost_first.granted() {
+            definer.drop(&names.ghost).await?;
+        }
+        // The triggers on it may have the names that the new ones are to have.
+        if settings.leftovers.drop_old_first.granted() {
+            definer.drop(&names.old).await?;
+        }
         // It speaks of another ghost table than the one that is made now.
         definer.drop(&names.checkpoint).await?;
+    } else {
+        inspection.refuse_to_drop().await?;
     }
     definer
         .create(&names.original, &names.ghost, &inspection.body)

@@ -136,7 +136,7 @@ async fn a_dry_run_leaves_an_interrupted_migration_alone() -> anyhow::Result<()>
     running.says("checkpoint success at coords=").await?;
     running.kill().await?;
     scene.left("_t_ghc _t_ghk _t_gho t").await?;
-    for words in [&["--resume"] as &[&str], &[]] {
+    for words in [&["--resume"] as &[&str], &["--initially-drop-ghost-table"], &[]] {
         let dry = words
             .iter()
             .fold(job.clone().without("--execute"), |job, word| job.with(*word));

@@ -285,6 +285,52 @@ async fn a_full_disk_ends_it(#[case] flavor: Flavor) -> anyhow::Result<()> {
     scene.left("_t_del t").await
 }
 
+/// A table that came while the swap was postponed, under the name that the original is to get: it was dropped on MariaDB.
+#[rstest]
+#[case::mysql(Flavor::MySql)]
+#[case::mariadb(Flavor::MariaDb)]
+#[tokio::test]
+async fn a_foreign_table_under_the_old_name_was_dropped(#[case] flavor: Flavor) -> anyhow::Result<()> {
+    let mut scene = scene!(flavor);
+    scene.fill(100).await?;
+    let job =
+        Job::execute(&scene.server, &scene.database, "t", "ADD COLUMN b int").with("--ok-to-drop-table");
+    let flag = job.path("postpone");
+    let job = job.flag("--postpone-cut-over-flag-file", flag.display());
+    let mut running = job.start();
+    running.says("postponing the cut-over").await?;
+    scene.run("CREATE TABLE _t_del (precious int)").await?;
+    scene.run("INSERT INTO _t_del VALUES (1)").await?;
+    std::fs::remove_file(&flag)?;
+    running.end().await?.must_have_failed(&["_t_del"])?;
+    ensure!(scene.ask("SELECT CONCAT(precious, '') FROM _t_del").await? == "1");
+    scene.untouched(100).await
+}
+
+/// Rows without a value in the key were left out of the new table, in silence.
+#[rstest]
+#[case::mysql(Flavor::MySql)]
+#[case::mariadb(Flavor::MariaDb)]
+#[tokio::test]
+async fn rows_with_null_in_the_key_were_left_out(#[case] flavor: Flavor) -> anyhow::Result<()> {
+    let mut scene = scene!(flavor);
+    scene
+        .run("CREATE TABLE n (id int PRIMARY KEY, u int, UNIQUE KEY (u))")
+        .await?;
+    scene.run("INSERT INTO n VALUES (1, 1), (2, NULL)").await?;
+    let alter = "DROP PRIMARY KEY, ADD KEY (id)";
+    let job = Job::execute(&scene.server, &scene.database, "n", alter).with("--allow-nullable-unique-key");
+    job.fail(&["cannot be compared", "may be NULL", "--verify=off"])
+        .await?;
+    scene.left("n").await?;
+    let job = job.with("--verify=off");
+    job.fail(&["has rows with NULL in its key"]).await?;
+    scene.run("UPDATE n SET u = 2 WHERE id = 2").await?;
+    job.with("--initially-drop-ghost-table").succeed().await?;
+    ensure!(scene.ask("SELECT CONCAT(COUNT(*), '') FROM n").await? == "2");
+    Ok(())
+}
+
 /// Logged as text, and the text names only a view over the table, or a table whose trigger writes it.
 #[rstest]
 #[case::mysql(Flavor::MySql)]

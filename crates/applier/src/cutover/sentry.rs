@@ -131,11 +131,12 @@ async fn settle(
         }
         (Ok(()), Swap::ForGood) => Ok(()),
         (Err(setback), Swap::ForGood) => {
-            tracing::warn!(
-                ?setback,
-                "the new table is in place; the old one is still called {}",
+            tracing::error!(
+                %setback,
+                "the new table is in place; the original is called {} and not {old}",
                 names.old
             );
+            shop.statements.old_is_called(names.old.clone());
             Ok(())
         }
         (Err(setback), Swap::AndBack) => Err(fatal_name(setback)),
@@ -438,6 +439,12 @@ pub fn may_overtake(statement: &str, table: &str) -> bool {
 async fn safe_names(shop: &Workshop) -> Result<Names, Setback> {
     let original = shop.statements.plan().names.original.clone();
     let mut conn = shop.plain.open().await.map_err(retry)?;
+    let kept = &shop.statements.plan().names.old;
+    if shop.swap == Swap::ForGood && taken(&mut conn, &shop.plain, kept).await? {
+        return Err(Setback::Fatal(ApplyError::Aborted(format!(
+            "table {kept} stands where {original} is to be kept; look at it, then drop it and go on with --resume"
+        ))));
+    }
     let mut free = Vec::new();
     for purpose in ["gho", "del"] {
         let candidates = candidates(&original.table, purpose);

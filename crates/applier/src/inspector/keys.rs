@@ -6,8 +6,8 @@ use super::columns::Mapping;
 use super::equality::{can_be_key, keeps_equality};
 use super::problem::{ProblemKind, Problems};
 use super::table::{Index, TableDetail};
-use crate::plan::{ConflictPolicy, KeyColumn, KeyPlan};
-use crate::settings::WarningPolicy;
+use crate::plan::{ConflictPolicy, KeyColumn, KeyPlan, SharedColumn};
+use crate::settings::{VerifyMode, WarningPolicy};
 
 /// What the choice depends on, beside the tables.
 #[derive(Clone, Copy, Debug)]
@@ -375,4 +375,33 @@ fn same_computation(tables: Tables<'_>, source: usize, a: &Column, b: &Column) -
         ..column.clone()
     };
     a.generated == b.generated && a.kind == b.kind && computed(tables, source, &stored(a), &stored(b)).is_ok()
+}
+/// The proof matches rows by the key, so the key has to be among what is compared, and there must be no row without it.
+pub(super) fn check_provable(
+    key: &KeyPlan,
+    columns: &[SharedColumn],
+    verify: VerifyMode,
+    problems: &mut Problems,
+) {
+    if verify == VerifyMode::Off {
+        return;
+    }
+    for column in &key.columns {
+        let name = &column.source.name;
+        let why = if column.source.nullable || column.target.nullable {
+            "may be NULL"
+        } else if !columns.iter().any(|shared| shared.source.name == *name) {
+            "is computed by the server"
+        } else {
+            continue;
+        };
+        problems.add(
+            ProblemKind::Key,
+            format!(
+                "the rows of both tables cannot be compared by key `{}`: its column `{name}` {why}",
+                key.source_name
+            ),
+            "--verify=off migrates without the proof; a key of plain NOT NULL columns is better",
+        );
+    }
 }

@@ -1,9 +1,11 @@
-//! Whether the limits of `--max-load` and `--critical-load` are on something that the server counts.
+//! Whether what is to throttle can be read at all: the variables of `--max-load` and `--critical-load`, and the answer of
+//! `--throttle-query`.
 
+use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 
 use super::problem::{ProblemKind, Problems};
-use crate::server::{Role, Server, ServerError};
+use crate::server::{ErrorKind, Role, Server, ServerError};
 use crate::settings::{LoadLimits, ThrottleSettings};
 
 /// A variable that does not exist could never be read: the migration would wait for it for ever.
@@ -16,6 +18,9 @@ pub(super) async fn check(
         ("--max-load", &settings.max_load),
         ("--critical-load", &settings.critical_load),
     ];
+    if let Some(query) = &settings.query {
+        try_query(server, query, problems).await?;
+    }
     if limits.iter().all(|(_, limits)| limits.is_empty()) {
         return Ok(());
     }
@@ -28,6 +33,30 @@ pub(super) async fn check(
         complain(server, flag, limits, &counted, problems);
     }
     Ok(())
+}
+
+/// While a migration runs a query that fails is logged and does not throttle, as with gh-ost. One that never worked would
+/// be a throttle that is not there.
+async fn try_query(server: &Server, query: &str, problems: &mut Problems) -> Result<(), ServerError> {
+    let mut conn = server.connect(Role::Inspector).await?;
+    let asked: Result<Option<Row>, _> = conn.query_first(query).await;
+    match asked.map_err(server.failed("ask the throttle query")) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => {
+            let message = "--throttle-query answered with no row".to_owned();
+            problems.add(ProblemKind::Settings, message, "it has to answer with a number");
+            Ok(())
+        }
+        Err(error) if error.kind == ErrorKind::Lost => Err(error),
+        Err(error) => {
+            problems.add(
+                ProblemKind::Settings,
+                format!("--throttle-query does not work: {error}"),
+                "it has to answer with a number; above 0 throttles",
+            );
+            Ok(())
+        }
+    }
 }
 
 fn complain(

@@ -19,7 +19,7 @@ mod problem;
 mod session_plan;
 mod table;
 mod table_checks;
-mod topology;
+pub(crate) mod topology;
 mod xa;
 
 pub use problem::{InspectError, Problem, ProblemKind, Problems};
@@ -187,6 +187,25 @@ impl Inspection {
         Ok(problems.into_result()?)
     }
 
+    /// A dry run makes a ghost table to look at it, and drops no other for that: there may be hours of copying in it.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub(crate) async fn refuse_to_drop(&self) -> Result<(), InspectError> {
+        let mut conn = self.primary.connect(Role::Inspector).await?;
+        if read(&self.primary, &mut conn, &self.names.ghost).await?.is_none() {
+            return Ok(());
+        }
+        let mut problems = Problems::default();
+        problems.add(
+            ProblemKind::Names,
+            format!("Table {} already exists. Panicking.", self.names.ghost),
+            "a dry run needs the name, and drops nothing: an earlier migration left the table; go on with --execute --resume, \
+             or drop it, by hand or with --execute --initially-drop-ghost-table",
+        );
+        Err(problems.into())
+    }
+
     /// Reads the ghost table.
     ///
     /// # Errors
@@ -245,6 +264,8 @@ impl Inspection {
         let filled = columns::filled(ghost, &mapping, &session.sql_mode, &mut problems);
         problems.clone().into_result()?;
         let Some(key) = key else { return Err(problems) };
+        keys::check_provable(&key, &columns, settings.verify, &mut problems);
+        problems.clone().into_result()?;
         let (conflicts, same_unique_keys) = keys::conflicts(tables);
         Ok(MigrationPlan {
             names: self.names.clone(),

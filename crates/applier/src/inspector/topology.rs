@@ -86,6 +86,20 @@ fn channel(row: &Row) -> Option<Channel> {
 
 /// What a server receives from others.
 pub(super) async fn channels(server: &Server) -> Result<Vec<Channel>, ServerError> {
+    Ok(replication(server).await?.iter().filter_map(channel).collect())
+}
+
+/// Whether a server carries out what it receives from another.
+pub(crate) async fn applies(server: &Server) -> Result<bool, ServerError> {
+    let running = |row: &Row| shown(row, &["Replica_SQL_Running", "Slave_SQL_Running"]);
+    let rows = replication(server).await?;
+    Ok(rows
+        .iter()
+        .filter_map(running)
+        .any(|running| running.eq_ignore_ascii_case("yes")))
+}
+
+async fn replication(server: &Server) -> Result<Vec<Row>, ServerError> {
     let statement = if server.is_mariadb() {
         "SHOW ALL SLAVES STATUS"
     } else if server.version >= Version::new(8, 0, 22) {
@@ -94,8 +108,7 @@ pub(super) async fn channels(server: &Server) -> Result<Vec<Channel>, ServerErro
         "SHOW SLAVE STATUS"
     };
     let mut conn = server.connect(Role::Inspector).await?;
-    let rows = server.show(&mut conn, statement).await?;
-    Ok(rows.iter().filter_map(channel).collect())
+    server.show(&mut conn, statement).await
 }
 
 /// As [`channels`]; a missing privilege is a problem among others.

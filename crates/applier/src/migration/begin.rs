@@ -111,9 +111,6 @@ async fn create_rest(
         .await
         .map_err(|error| ApplyError::Stream(error.message))?;
     let mut definer = Definer::open(&inspection.primary, &inspection.definition, owner).await?;
-    if settings.leftovers.drop_old_first.granted() {
-        definer.drop(&plan.names.old).await?;
-    }
     let changelog = &plan.names.changelog;
     definer.drop(changelog).await?;
     definer

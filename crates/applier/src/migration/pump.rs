@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use changeling_core::actor::ActorHost;
 use changeling_core::change_source::ChangeSource;
-use changeling_core::ident::TableName;
+use changeling_core::ident::{TableName, quote};
 use mysql_async::prelude::Queryable;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -27,9 +27,11 @@ use crate::copy::pump::{CopyProgress, CopyPump};
 use crate::error::ApplyError;
 use crate::ghost::Definer;
 use crate::inspector::{Inspection, await_prepared};
+use crate::plan::TableNames;
 use crate::progress::{Ending, MigrationState, MigrationSummary, Phase};
 use crate::proof::{Extent, Prover};
 use crate::server::{Role, Server};
+use crate::sessions::Sessions;
 use crate::settings::{MigrationSettings, Purpose, VerifyMode};
 
 /// How long the first heartbeat may take to come back through the stream. A lagging replica delivers what came before
@@ -205,6 +207,10 @@ impl MigrationPump {
         };
         drop(ticker);
         snapshots.last();
+        let names = TableNames {
+            old: crew.statements.old(),
+            ..prepared.plan.names.clone()
+        };
         crew.dismiss(&self.levers).await;
         let ending = match result {
             Ok(ending) => ending,
@@ -213,7 +219,7 @@ impl MigrationPump {
                 return Err(error);
             }
         };
-        finish::clean_up(self, inspection, &prepared.plan.names, &prepared.owner, &ending).await;
+        finish::clean_up(self, inspection, &names, &prepared.owner, &ending).await;
         self.phase(Phase::Done);
         Ok(MigrationSummary {
             state: self.state.borrow().clone(),
@@ -445,6 +451,7 @@ async fn copy(pump: &MigrationPump, crew: &Crew, cancel: &CancellationToken) -> 
         .marker(cancel)
         .await?;
     let readers = &crew.sessions.readers;
+    refuse_rows_without_key(crew, readers).await?;
     let end = Planner::last_key(&mut readers.lasting(), &crew.statements, cancel).await?;
     let done = crew.instruments.copy.borrow().watermark.clone();
     let settings = &pump.settings.copy;
@@ -466,6 +473,38 @@ async fn copy(pump: &MigrationPump, crew: &Crew, cancel: &CancellationToken) -> 
     }
     .run()
     .await
+}
+
+/// A row with NULL in the key is in no range of the copy. Those that are there are looked for after the stream has begun;
+/// one that is written later stops the migration by its event.
+async fn refuse_rows_without_key(crew: &Crew, readers: &Sessions) -> Result<(), ApplyError> {
+    let plan = crew.statements.plan();
+    let nullable: Vec<String> = plan
+        .key
+        .columns
+        .iter()
+        .filter(|column| column.source.nullable)
+        .map(|column| format!("{} IS NULL", quote(&column.source.name)))
+        .collect();
+    if nullable.is_empty() {
+        return Ok(());
+    }
+    let original = &plan.names.original;
+    let sql = format!("SELECT 1 FROM {original} WHERE {} LIMIT 1", nullable.join(" OR "));
+    let mut conn = readers.open().await?;
+    let found: Option<u8> = conn
+        .query_first(sql)
+        .await
+        .map_err(readers.server().failed("look for rows with NULL in the key"))?;
+    if found.is_some() {
+        return Err(ApplyError::Aborted(format!(
+            "{original} has rows with NULL in its key {} ({}), by which rows are to be found; give them a value, or choose \
+             another key",
+            quote(&plan.key.source_name),
+            nullable.join(" or ")
+        )));
+    }
+    Ok(())
 }
 
 async fn build_indexes(inspection: &Inspection, prepared: &Prepared) -> Result<(), MigrationError> {

@@ -16,6 +16,7 @@ use crate::alter::Action;
 use crate::cutover::actor::{AttemptCutOver, CutOver, CutOverOutcome};
 use crate::cutover::work::{ApplierControl, Counter, Swap, TriggerSql, TriggerWriter, Workshop};
 use crate::error::ApplyError;
+use crate::inspector::topology;
 use crate::progress::{Ending, Phase};
 use crate::proof::Prover;
 use crate::server::{Role, Server};
@@ -45,6 +46,13 @@ pub(super) async fn swap(
     {
         let server = Arc::clone(&work.prepared.written);
         work.guard(replication(&server, "STOP")).await?;
+    }
+    if let Place::TestOnReplica {
+        stop_replica: Permission::Refused,
+    } = place
+    {
+        let server = Arc::clone(&work.prepared.written);
+        work.guard(still(&server)).await?;
     }
     let result = attempts(work, prover, rehearsal).await;
     if result.is_err()
@@ -117,6 +125,20 @@ async fn replication(server: &Server, verb: &str) -> Result<(), MigrationError> 
         conn.query_drop(format!("{verb} {noun} {thread}"))
             .await
             .map_err(server.failed(&format!("{} replication", verb.to_lowercase())))?;
+    }
+    Ok(())
+}
+
+/// Between a rehearsal's swap and its swap back, a replica that goes on would write to the wrong table.
+async fn still(server: &Server) -> Result<(), MigrationError> {
+    if topology::applies(server).await? {
+        return Err(ApplyError::Aborted(format!(
+            "replication still runs on {}, and its changes would go astray between the swap and the swap back: stop it \
+             (STOP {noun} SQL_THREAD), then go on with --resume; or leave out --test-on-replica-skip-replica-stop",
+            server.address(),
+            noun = if server.is_mariadb() { "SLAVE" } else { "REPLICA" }
+        ))
+        .into());
     }
     Ok(())
 }

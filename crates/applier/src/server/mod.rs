@@ -105,6 +105,9 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let mut conn = connect::dial(endpoint, tls, timeout, Role::Inspector).await?;
         let fail = |error| ServerError::new(endpoint.address(), "read the server's variables", error);
+        conn.query_drop("SET SESSION sql_select_limit = 18446744073709551615")
+            .await
+            .map_err(fail)?;
         let rows: Vec<(String, String)> = conn.query("SHOW GLOBAL VARIABLES").await.map_err(fail)?;
         let text: Option<(String, String)> = conn
             .query_first("SELECT VERSION(), @@version_comment")

@@ -32,6 +32,8 @@ pub(super) fn base(server: &Server) -> Vec<String> {
     let variables = &server.variables;
     let mut settings: Vec<String> = vec![
         "autocommit=1".into(),
+        // Else a COMMIT may end the session.
+        "completion_type=0".into(),
         // No ANSI_QUOTES, no PAD_CHAR_TO_FULL_LENGTH, no strictness: what is read looks the same everywhere.
         "sql_mode=''".into(),
         "sql_quote_show_create=1".into(),

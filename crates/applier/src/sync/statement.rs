@@ -21,6 +21,7 @@ pub struct Statements {
     comment: String,
     /// The cut-over of MariaDB renames the ghost table while no cycle runs.
     ghost: Arc<RwLock<TableName>>,
+    old: Arc<RwLock<TableName>>,
 }
 
 impl Statements {
@@ -38,6 +39,7 @@ impl Statements {
             target_columns: list(targets.chain(filled).collect()),
             comment: format!("/* changeling {} */", comment_text(&plan.names.original)),
             ghost: Arc::new(RwLock::new(plan.names.ghost.clone())),
+            old: Arc::new(RwLock::new(plan.names.old.clone())),
             plan,
         }
     }
@@ -63,6 +65,17 @@ impl Statements {
     /// Notes that the ghost table has another name now. Only while no cycle and no chunk runs.
     pub fn ghost_renamed(&self, name: TableName) {
         *self.ghost.write().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+
+    /// What the original is called after the swap.
+    #[must_use]
+    pub fn old(&self) -> TableName {
+        self.old.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the original could not be given its usual name after the swap: what has that name is somebody else's.
+    pub fn old_is_called(&self, name: TableName) {
+        *self.old.write().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     /// How the ghost table's rows are replaced.

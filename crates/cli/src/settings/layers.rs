@@ -147,9 +147,10 @@ fn from_file(path: &Path) -> Result<Layer, SettingsError> {
         source,
     })?;
     let origin = Origin::File(path.display().to_string());
-    let keys = File::from_str(&text, format)
-        .collect()
-        .map_err(|error| SettingsError::Usage(format!("--settings {}: {error}", path.display())))?;
+    let keys = File::from_str(&text, format).collect().map_err(|error| {
+        let error = without_source(&error.to_string());
+        SettingsError::Usage(format!("--settings {}: {error}", path.display()))
+    })?;
     let mut layer = Layer::new();
     for (key, value) in keys {
         let flag = table::find(&key).ok_or_else(|| unknown_key(path, &key))?;
@@ -169,6 +170,19 @@ fn from_file(path: &Path) -> Result<Layer, SettingsError> {
         layer.set(&origin, flag.name, &text);
     }
     Ok(layer)
+}
+
+/// A parser's message without the lines of the file that it quotes: a password may stand in them.
+fn without_source(message: &str) -> String {
+    let quotes = |line: &&str| {
+        let rest = line.trim_start_matches(|c: char| c.is_whitespace() || c.is_ascii_digit());
+        rest.starts_with('|')
+    };
+    let kept: Vec<&str> = message
+        .lines()
+        .filter(|line| !quotes(line) && !line.trim().is_empty())
+        .collect();
+    kept.join(": ")
 }
 
 fn unknown_key(path: &Path, key: &str) -> SettingsError {

@@ -490,3 +490,21 @@ fn the_login_is_found(#[case] login: Login, #[case] user: &str, #[case] password
 fn a_conf_file_that_is_not_there_is_an_error() {
     assert!(refusal(&["--conf=/nowhere/my.cnf"]).contains("cannot read /nowhere/my.cnf"));
 }
+
+#[test]
+fn a_settings_file_that_cannot_be_read_does_not_tell_the_password() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let path = directory.path().join("s.toml");
+    for line in [
+        "password = \"Secr\\q3tPwd\"",
+        "password = Secr3tPwd",
+        "password = \"Secr3tPwd",
+        "password = \"Secr3tPwd\" x",
+        "master-password = 'Secr3tPwd",
+    ] {
+        fs::write(&path, format!("user = \"u\"\n{line}\n")).expect("written");
+        let error = refusal(&[&format!("--settings={}", path.display())]);
+        assert!(!error.contains("Secr"), "{error}");
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

@@ -372,6 +372,16 @@ pub(crate) fn server_error(code: u16, text: &str) -> StreamError {
         1040 | 1053 | 1077 | 1079 | 1152..=1161 | 1203 | 1226 | 1317 | 1927 | 3024 | 3032 | 4031 => {
             ErrorKind::Unreachable
         }
+        // Not a matter of the log at all.
+        1236 if text.contains("same server_uuid/server_id") => {
+            return StreamError::new(
+                ErrorKind::Refused,
+                format!(
+                    "another reader of the binary log has come with our server id, and this one was sent away: every \
+                     migration needs a --replica-server-id of its own ({text}, errno {code})"
+                ),
+            );
+        }
         // What a dump thread cannot go on from. Most often the file is gone.
         1236 | 1373 | 1789 => ErrorKind::Purged,
         _ => ErrorKind::Refused,
