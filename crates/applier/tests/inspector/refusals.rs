@@ -1,7 +1,9 @@
 //! Every reason not to begin, on real tables: found, worded, and nothing created.
 
 use changeling_applier::inspector::{InspectError, Inspection, ProblemKind};
-use changeling_applier::settings::{ForeignKeys, MigrationSettings, Permission, Place, Renames, Triggers};
+use changeling_applier::settings::{
+    ForeignKeys, MigrationSettings, Permission, Place, Purpose, Renames, Triggers,
+};
 use mysql_async::prelude::Queryable;
 use rstest::rstest;
 
@@ -242,6 +244,11 @@ fn tables_in_the_way(#[values(On::MySql, On::MariaDb)] server: On) {
         let mut settings = settings;
         settings.leftovers.drop_ghost_first = Permission::Granted;
         settings.leftovers.timestamp_old = Permission::Granted;
+        settings.purpose = Purpose::DryRun;
+        let error = bench.prepare_with(&settings).await.map(|_| ());
+        let error = error.expect_err("a dry run drops nothing").to_string();
+        assert!(error.contains("drops nothing"), "{error}");
+        settings.purpose = Purpose::Execute;
         bench
             .prepare_with(&settings)
             .await
