@@ -1,5 +1,9 @@
 //! Finds differences between tables.
 //!
+//! * [`model`] – the words that engine, reports, rerun and repair share;
+//! * [`repair`] – making differing rows equal;
 //! * [`mysql`] – proves, inside one MySQL or MariaDB server, that a ghost table equals its original.
 
+pub mod model;
 pub mod mysql;
+pub mod repair;
