@@ -1,0 +1,3 @@
+//! Repair: making differing rows equal, never writing a value that was not just read.
+
+pub mod plan;
