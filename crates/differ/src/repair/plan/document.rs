@@ -128,11 +128,15 @@ impl Builder {
 
     fn end(&mut self) {
         let Some(open) = self.open.pop() else { return };
-        let content = match open.collection {
-            Collection::Sequence(items) => Content::Sequence(items),
-            Collection::Mapping(entries, _) => Content::Mapping(entries),
+        let (at, content) = match open.collection {
+            Collection::Sequence(items) => (open.at, Content::Sequence(items)),
+            // The parser says where the first colon is; a reader looks for the first word.
+            Collection::Mapping(entries, _) => {
+                let first = entries.first().map_or(open.at, |(key, _)| key.at);
+                (first.min(open.at), Content::Mapping(entries))
+            }
         };
-        self.add(Node { at: open.at, content }, open.anchor);
+        self.add(Node { at, content }, open.anchor);
     }
 
     fn add(&mut self, node: Node, anchor: usize) {

@@ -164,8 +164,8 @@ fn a_plan_in_json_is_a_plan() {
 )]
 #[case::block_when(
     "tables:\n  a.b:\n    rules:\n    - when: |\n        n1.a ==\n      action: {type: skip}\n",
-    4,
-    13,
+    5,
+    9,
     "character 7"
 )]
 #[case::types(
