@@ -38,7 +38,7 @@ pub enum Number {
     /// `Infinity`
     Infinity,
     /// `NaN`
-    NotANumber,
+    Undefined,
 }
 
 /// A point in time.
@@ -185,7 +185,7 @@ impl FromStr for Number {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
-            "NaN" => return Ok(Self::NotANumber),
+            "NaN" => return Ok(Self::Undefined),
             "Infinity" | "inf" => return Ok(Self::Infinity),
             "-Infinity" | "-inf" => return Ok(Self::NegativeInfinity),
             _ => {}
