@@ -5,9 +5,11 @@
 //! again. What has not changed on any node was there between the two readings on all of them.
 //!
 //! Where nodes replay each other's changes one such round is not enough: a row may be inserted on one node, replayed
-//! on the other, and deleted on the first, each just after it was looked at there. Two rounds in a row are: a version
-//! on the replaying node that is the same at all three readings reflects one state of the origin that lasted from
-//! before the first reading to after the second fence, and so through the origin's second reading.
+//! on the other, and deleted on the first, each just after it was looked at there. Two rounds in a row are. Take a
+//! version on the replaying node that is the same at all three readings. It reflects one state of the origin, in the
+//! order of its log, from where the first reading was to where the second fence was. The origin's second reading lies
+//! between: after its fence the origin shows what the other had shown at the first reading, and the second fence
+//! comes after it. So it shows that state too, or the nodes differ for good.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -189,7 +189,11 @@ impl DiffSupervisor {
     }
 
     fn settle(&mut self, task: RangeTask, outcome: RangeOutcome, ctx: &mut Context<Self>) {
-        if !matches!(outcome, RangeOutcome::Failed(_)) {
+        // A walk that goes on while nothing can be compared is no sign of health.
+        if matches!(
+            outcome,
+            RangeOutcome::Match { .. } | RangeOutcome::Compared { .. } | RangeOutcome::Split { .. }
+        ) {
             self.failures_in_a_row = 0;
         }
         match outcome {

@@ -17,6 +17,7 @@ const FIRST_USER_OID: u32 = 16_384;
 pub(super) struct PgTable {
     pub(super) node: NodeName,
     pub(super) name: TableName,
+    pub(super) oid: u32,
     pub(super) source: String,
     pub(super) columns: Vec<PgColumn>,
     /// Unique keys without NULL, predicate or expression; the primary key first.
@@ -147,6 +148,7 @@ impl PgTable {
         };
         let mut table = Self {
             name: name.clone(),
+            oid,
             source,
             columns: columns(connection, oid).await?,
             keys: keys(connection, oid).await?,

@@ -133,7 +133,7 @@ impl PgCluster {
                 estimate: table.estimate,
                 plan: Arc::new(plan),
                 origins: names,
-                replay: Arc::new(Replay::of(&mut connection, &slots).await?),
+                replay: Arc::new(Replay::of(&mut connection, &slots, table.oid).await?),
             }));
         }
         Ok(Self {

@@ -3,6 +3,11 @@
 //! A publisher knows, for each slot, up to where its subscriber has applied and flushed everything
 //! (`confirmed_flush_lsn`, which any role may read). A mark is a place in the publisher's log, and it is passed when
 //! all slots of subscriptions between the compared nodes have confirmed it.
+//!
+//! The log is not all: a commit is in the log, and may be replayed elsewhere, before it is visible on the publisher
+//! itself, because its session was not given the processor, or waits for a synchronous standby. Such a transaction
+//! still holds its lock on the table. So a mark also names the transactions that held one, and is passed when they have
+//! ended: then this node shows everything that any other node had shown before the mark.
 
 use crate::model::NodeName;
 use crate::side::{Mark, SideError, SideErrorKind};
@@ -13,11 +18,25 @@ use super::connect::PgConnection;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Replay {
     slots: Vec<String>,
+    table: u32,
 }
+
+/// Between the place in the log and the transactions, and between these.
+const SEPARATOR: char = ' ';
+
+/// Transactions that have written to a table, or to a partition of it, and are not over. Visible to any role.
+const WRITERS: &str = "SELECT DISTINCT l.virtualtransaction FROM pg_catalog.pg_locks AS l \
+    WHERE l.locktype = 'relation' AND l.granted AND l.mode LIKE '%ExclusiveLock' AND l.mode <> 'ShareUpdateExclusiveLock' \
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+      AND (l.relation = $1::oid OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid::regclass)))";
 
 impl Replay {
     /// Of all nodes' subscriptions, those that read slots of this node.
-    pub(super) async fn of(connection: &mut PgConnection, subscribed: &[String]) -> Result<Self, SideError> {
+    pub(super) async fn of(
+        connection: &mut PgConnection,
+        subscribed: &[String],
+        table: u32,
+    ) -> Result<Self, SideError> {
         const SLOTS: &str = "SELECT slot_name::text FROM pg_catalog.pg_replication_slots \
             WHERE slot_type = 'logical' AND database = pg_catalog.current_database() AND slot_name = ANY ($1::text[])";
         let statement = connection.prepare(SLOTS).await?;
@@ -26,6 +45,7 @@ impl Replay {
             .await?;
         Ok(Self {
             slots: rows.iter().map(|row| row.get(0)).collect(),
+            table,
         })
     }
 
@@ -61,13 +81,26 @@ impl Replay {
         let row = connection
             .patient(connection.client().query_one(&statement, &[]))
             .await?;
+        let mut position: String = row.get(0);
+        for writer in self.writers(connection).await? {
+            position.push(SEPARATOR);
+            position.push_str(&writer);
+        }
         Ok(Some(Mark {
             node: connection.node().clone(),
-            position: row.get::<_, &str>(0).into(),
+            position: position.into(),
         }))
     }
 
-    /// Whether every slot has confirmed this node's own mark.
+    async fn writers(&self, connection: &mut PgConnection) -> Result<Vec<String>, SideError> {
+        let statement = connection.prepare(WRITERS).await?;
+        let rows = connection
+            .patient(connection.client().query(&statement, &[&self.table]))
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Whether every slot has confirmed this node's own mark, and the transactions in it have ended.
     pub(super) async fn passed(
         &self,
         connection: &mut PgConnection,
@@ -80,7 +113,15 @@ impl Replay {
               pg_catalog.bool_and(confirmed_flush_lsn >= $2::text::pg_lsn) \
             FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1::text[])";
         let statement = connection.prepare(PASSED).await?;
-        let position: &str = &mark.position;
+        let mut parts = mark.position.split(SEPARATOR);
+        let position = parts.next().unwrap_or_default();
+        let before: Vec<&str> = parts.collect();
+        if !before.is_empty() {
+            let now = self.writers(connection).await?;
+            if now.iter().any(|writer| before.contains(&writer.as_str())) {
+                return Ok(false);
+            }
+        }
         let row = connection
             .patient(
                 connection

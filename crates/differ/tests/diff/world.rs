@@ -17,15 +17,15 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 /// Time that a statement of a comparison may take in these tests.
-pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the one server of all tests is reached.
 #[derive(Clone, Debug)]
-pub struct Address {
-    pub host: String,
-    pub port: u16,
-    pub user: String,
-    pub password: String,
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) password: String,
 }
 
 /// One server for the whole binary: each test has databases of its own. It lives on a thread of its own, because a
@@ -67,16 +67,16 @@ fn address() -> Result<Address, String> {
 }
 
 /// Nodes `n1`, `n2`, … with a table each.
-pub struct World {
-    pub address: Address,
-    pub databases: Vec<String>,
-    pub clients: Vec<Client>,
-    pub settings: DiffSettings,
-    pub terms: PgTerms,
-    pub table: TableName,
-    pub statement_timeout: Duration,
+pub(crate) struct World {
+    pub(crate) address: Address,
+    pub(crate) databases: Vec<String>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) settings: DiffSettings,
+    pub(crate) terms: PgTerms,
+    pub(crate) table: TableName,
+    pub(crate) statement_timeout: Duration,
     /// Role and password by which the comparison connects.
-    pub login: (String, String),
+    pub(crate) login: (String, String),
 }
 
 /// The nodes, or `return` from the test after a counted skip.
@@ -96,7 +96,7 @@ macro_rules! world_or_skip {
 pub(crate) use world_or_skip;
 
 impl World {
-    pub async fn new(nodes: usize) -> Result<Self, String> {
+    pub(crate) async fn new(nodes: usize) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let address = tokio::task::spawn_blocking(address).await.unwrap()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -128,13 +128,13 @@ impl World {
     }
 
     /// Small ranges, so that a few rows go through all of the machinery.
-    pub fn with_ranges(mut self, block: u64, unit: u64) -> Self {
+    pub(crate) fn with_ranges(mut self, block: u64, unit: u64) -> Self {
         self.settings.block_size = NonZeroU64::new(block).unwrap();
         self.settings.compare_unit_size = NonZeroU64::new(unit).unwrap();
         self
     }
 
-    pub async fn all(&self, sql: &str) {
+    pub(crate) async fn all(&self, sql: &str) {
         for client in &self.clients {
             client
                 .batch_execute(sql)
@@ -144,14 +144,14 @@ impl World {
     }
 
     /// Runs it on one node, counted from 1 as the names are.
-    pub async fn on(&self, node: usize, sql: &str) {
+    pub(crate) async fn on(&self, node: usize, sql: &str) {
         self.clients[node - 1]
             .batch_execute(sql)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
-    pub fn nodes(&self) -> Vec<PgNode> {
+    pub(crate) fn nodes(&self) -> Vec<PgNode> {
         let node = |(index, database): (usize, &String)| PgNode {
             server: PgServer::new(
                 NodeName::new(format!("n{}", index + 1)),
@@ -163,7 +163,7 @@ impl World {
         self.databases.iter().enumerate().map(node).collect()
     }
 
-    pub fn options(&self, database: &str) -> PgOptions {
+    pub(crate) fn options(&self, database: &str) -> PgOptions {
         PgOptions {
             host: self.address.host.clone(),
             port: self.address.port,
@@ -175,23 +175,23 @@ impl World {
         }
     }
 
-    pub async fn prepare(&self) -> Result<PgCluster, PrepareError> {
+    pub(crate) async fn prepare(&self) -> Result<PgCluster, PrepareError> {
         PgCluster::prepare(&self.nodes(), self.terms.clone()).await
     }
 
-    pub async fn diff(&self) -> Outcome {
+    pub(crate) async fn diff(&self) -> Outcome {
         let cluster = self.prepare().await.unwrap_or_else(|error| panic!("{error}"));
         self.diff_of(subject(cluster, &self.terms)).await
     }
 
-    pub async fn diff_of(&self, subject: DiffSubject) -> Outcome {
+    pub(crate) async fn diff_of(&self, subject: DiffSubject) -> Outcome {
         self.start(subject, CancellationToken::new())
             .finish()
             .await
             .unwrap()
     }
 
-    pub fn start(&self, subject: DiffSubject, cancel: CancellationToken) -> Running {
+    pub(crate) fn start(&self, subject: DiffSubject, cancel: CancellationToken) -> Running {
         let host = host();
         let kept = Kept::default();
         let job = DiffJob::start(
@@ -210,7 +210,7 @@ impl World {
     }
 }
 
-pub fn subject(cluster: PgCluster, terms: &PgTerms) -> DiffSubject {
+pub(crate) fn subject(cluster: PgCluster, terms: &PgTerms) -> DiffSubject {
     DiffSubject {
         sides: cluster.sides,
         shape: cluster.shape,
@@ -221,7 +221,7 @@ pub fn subject(cluster: PgCluster, terms: &PgTerms) -> DiffSubject {
     }
 }
 
-pub fn host() -> ActorHost {
+pub(crate) fn host() -> ActorHost {
     ActorHost::start(HostOptions {
         runtime: Some(tokio::runtime::Handle::current()),
         ..HostOptions::default()
@@ -229,7 +229,7 @@ pub fn host() -> ActorHost {
     .unwrap()
 }
 
-pub async fn connect(address: &Address, database: &str) -> Client {
+pub(crate) async fn connect(address: &Address, database: &str) -> Client {
     let mut config = tokio_postgres::Config::new();
     config
         .host(&address.host)
@@ -243,15 +243,15 @@ pub async fn connect(address: &Address, database: &str) -> Client {
 }
 
 /// A comparison under way.
-pub struct Running {
-    pub job: DiffJob,
-    pub kept: Kept,
-    pub state: tokio::sync::watch::Receiver<DiffState>,
+pub(crate) struct Running {
+    pub(crate) job: DiffJob,
+    pub(crate) kept: Kept,
+    pub(crate) state: tokio::sync::watch::Receiver<DiffState>,
     _host: ActorHost,
 }
 
 impl Running {
-    pub async fn finish(self) -> Result<Outcome, JobError> {
+    pub(crate) async fn finish(self) -> Result<Outcome, JobError> {
         let summary = tokio::time::timeout(Duration::from_secs(300), self.job.finished())
             .await
             .expect("the job ends")?;
@@ -268,15 +268,15 @@ impl Running {
 
 /// What a comparison said.
 #[derive(Debug)]
-pub struct Outcome {
-    pub summary: JobSummary,
-    pub state: DiffState,
-    pub findings: Vec<Finding>,
+pub(crate) struct Outcome {
+    pub(crate) summary: JobSummary,
+    pub(crate) state: DiffState,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Outcome {
     /// Key and, for each node, the row as text: `7 | 7,a | -`.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.findings
             .iter()
             .map(|finding| {
@@ -305,10 +305,10 @@ fn shown(image: &Image) -> String {
 
 /// Keeps every finding: tests are small.
 #[derive(Clone, Default)]
-pub struct Kept {
-    pub findings: Arc<Mutex<Vec<Finding>>>,
+pub(crate) struct Kept {
+    pub(crate) findings: Arc<Mutex<Vec<Finding>>>,
     /// Waits before a finding is taken.
-    pub slowly: Option<Duration>,
+    pub(crate) slowly: Option<Duration>,
 }
 
 impl DifferenceSink for Kept {
