@@ -32,8 +32,12 @@ const ATTEMPTS: u32 = 4;
 /// Before a batch is tried again, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Differences that may wait for other rows to be written. They are held in memory; whoever comes later has failed.
+/// Differences that may wait for other rows to be written; whoever comes later has failed. They are tried all at once,
+/// for rows that refer to each other can only be written together, and are held in memory for it.
 const MAX_WAITING: usize = 20_000;
+
+/// Bytes of these.
+const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 
 /// Whether anything is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +205,7 @@ impl Repair {
             outcome: RepairOutcome::new(&self.report.nodes, self.options.apply == Apply::DryRun),
             touched: Touched::new()?,
             waiting: Vec::new(),
+            waiting_bytes: 0,
             positions: positions(&self.report, &shape),
             targets: &mut self.targets,
             options: &self.options,
@@ -253,6 +258,7 @@ struct Run<'a> {
     outcome: RepairOutcome,
     touched: Touched,
     waiting: Vec<RecordedDifference>,
+    waiting_bytes: usize,
     positions: Vec<Option<usize>>,
     targets: &'a mut Vec<Target>,
     options: &'a RepairOptions,
@@ -289,7 +295,9 @@ impl Run<'_> {
             self.outcome.keys += batch.len() as u64;
             let waiting = self.batch(batch).await?;
             for (difference, item) in waiting {
-                if self.waiting.len() < MAX_WAITING {
+                let bytes = self.waiting_bytes + weight(&difference);
+                if self.waiting.len() < MAX_WAITING && bytes < MAX_WAITING_BYTES {
+                    self.waiting_bytes = bytes;
                     self.waiting.push(difference);
                 } else {
                     self.tell(item)?;
@@ -304,12 +312,7 @@ impl Run<'_> {
         while !batch.is_empty() {
             cancelled(cancel)?;
             let before = batch.len();
-            let mut still = Vec::new();
-            while !batch.is_empty() {
-                let rest = batch.split_off(batch.len().min(BATCH_KEYS));
-                still.extend(self.batch(batch).await?);
-                batch = rest;
-            }
+            let still = self.batch(batch).await?;
             if still.len() == before {
                 for (_, item) in still {
                     self.tell(item)?;
