@@ -132,7 +132,7 @@ impl PgOptions {
                 "user" => options.user = Some(value),
                 "password" => options.password = Some(value.into()),
                 "dbname" => options.database = Some(value),
-                "sslmode" => options.ssl_mode = ssl_mode(&value)?,
+                "sslmode" => options.ssl_mode = value.parse()?,
                 "sslrootcert" => options.ssl_root_cert = Some(value.into()),
                 "sslcert" => certificate = Some(PathBuf::from(value)),
                 "sslkey" => key = Some(PathBuf::from(value)),
@@ -187,20 +187,24 @@ fn parsed<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, OptionsErr
     })
 }
 
-fn ssl_mode(value: &str) -> Result<SslMode, OptionsError> {
-    Ok(match value {
-        "disable" => SslMode::Disable,
-        "allow" | "prefer" => SslMode::Prefer,
-        "require" => SslMode::Require,
-        "verify-ca" => SslMode::VerifyCa,
-        "verify-full" => SslMode::VerifyFull,
-        _ => {
-            return Err(OptionsError::Value {
-                name: "sslmode".into(),
-                value: value.into(),
-            });
-        }
-    })
+impl std::str::FromStr for SslMode {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, OptionsError> {
+        Ok(match text {
+            "disable" => Self::Disable,
+            "allow" | "prefer" => Self::Prefer,
+            "require" => Self::Require,
+            "verify-ca" => Self::VerifyCa,
+            "verify-full" => Self::VerifyFull,
+            _ => {
+                return Err(OptionsError::Value {
+                    name: "sslmode".into(),
+                    value: text.into(),
+                });
+            }
+        })
+    }
 }
 
 fn conninfo_words(text: &str) -> Result<Vec<(String, String)>, OptionsError> {

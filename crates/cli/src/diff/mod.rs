@@ -1,0 +1,182 @@
+//! `changeling table-diff`.
+
+mod nodes;
+mod output;
+mod progress;
+
+use std::num::NonZeroU64;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use changeling_core::actor::{ActorHost, HostOptions};
+use changeling_core::ident::TableName;
+use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
+use changeling_differ::model::{Comparison, JobSummary};
+use changeling_differ::postgres::{ColumnChoice, PgCluster, PgNode, PgTerms};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::diff::{Compare, Progress, TableDiffArgs};
+use crate::render::screen::{ProgressMode, Screen};
+use crate::signal::Signals;
+
+pub use nodes::nodes;
+use output::Report;
+
+/// Exit status for a mistake in the arguments.
+pub const USAGE: u8 = 3;
+/// Exit status if nothing could be established.
+pub const FAILED: u8 = 2;
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// A mistake in the arguments.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl DiffError {
+    /// The program's exit status.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => USAGE,
+            Self::Failed(_) => FAILED,
+        }
+    }
+}
+
+/// Compares, writes the report, says what came out.
+///
+/// # Errors
+/// There is no verdict.
+pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
+    let (cluster, schema, table) = arguments.subject().map_err(DiffError::Usage)?;
+    let table = TableName::new(schema, table);
+    let nodes: Vec<PgNode> = nodes(&arguments.nodes, cluster, &table, arguments.statement_timeout)?;
+    let terms = terms(arguments);
+    let prepared = PgCluster::prepare(&nodes, terms.clone())
+        .await
+        .context("the comparison cannot be made")?;
+    if arguments.explain {
+        screen.print(&output::explanation(&prepared, arguments));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for note in prepared.notes.iter().filter(|_| !arguments.talk.quiet) {
+        screen.complain(&format!("note: {note}\n"));
+    }
+    let summary = compare(arguments, prepared, &terms, &table, screen).await?;
+    Ok(ExitCode::from(summary.verdict.exit_code()))
+}
+
+async fn compare(
+    arguments: &TableDiffArgs,
+    prepared: PgCluster,
+    terms: &PgTerms,
+    table: &TableName,
+    screen: &Screen,
+) -> anyhow::Result<JobSummary> {
+    let stop = CancellationToken::new();
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let watching = tokio::spawn(signals.watch(stop.clone()));
+    let host = ActorHost::start(HostOptions {
+        runtime: Some(tokio::runtime::Handle::current()),
+        ..HostOptions::default()
+    })
+    .context("cannot start the actors' thread")?;
+    let estimate = prepared
+        .sides
+        .iter()
+        .map(|side| side.estimate())
+        .fold(0.0, f64::max);
+    let report = Report::new(arguments, table);
+    let sink = report.sink();
+    let subject = subject(prepared, terms, arguments);
+    let job = DiffJob::start(&host, subject, settings(arguments), sink, stop);
+    screen.show_bar(mode(arguments));
+    let shown = tokio::spawn(progress::show(job.state(), estimate, screen.clone()));
+    let summary = tokio::select! {
+        summary = job.finished() => summary,
+        // The second signal: at once.
+        status = watching => {
+            screen.hide_bar();
+            std::process::exit(status.map_or(i32::from(FAILED), i32::from));
+        }
+    };
+    shown.abort();
+    screen.hide_bar();
+    let summary = summary?;
+    let written = tokio::task::spawn_blocking({
+        let summary = summary.clone();
+        move || report.write(&summary)
+    });
+    let files = written.await.context("the report was not written")??;
+    if !arguments.talk.quiet || summary.verdict.exit_code() != 0 {
+        screen.print(&output::outcome(&summary, table, &files));
+    }
+    Ok(summary)
+}
+
+fn terms(arguments: &TableDiffArgs) -> PgTerms {
+    PgTerms {
+        columns: if !arguments.columns.is_empty() {
+            ColumnChoice::Only(arguments.columns.clone())
+        } else if !arguments.ignore_columns.is_empty() {
+            ColumnChoice::Except(arguments.ignore_columns.clone())
+        } else {
+            ColumnChoice::All
+        },
+        comparison: match arguments.compare {
+            Compare::Exact => Comparison::Exact,
+            Compare::Semantic => Comparison::Semantic,
+        },
+        filter: arguments.table_filter.clone(),
+        needs_commit_times: arguments.until.is_some() || arguments.against_origin.is_some(),
+    }
+}
+
+fn subject(prepared: PgCluster, terms: &PgTerms, arguments: &TableDiffArgs) -> DiffSubject {
+    DiffSubject {
+        sides: prepared.sides,
+        shape: prepared.shape,
+        comparison: terms.comparison,
+        table_filter: terms.filter.clone(),
+        concurrency_factor: arguments.concurrency_factor,
+        notes: prepared.notes,
+    }
+}
+
+fn settings(arguments: &TableDiffArgs) -> DiffSettings {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    DiffSettings {
+        children: arguments.children(processors),
+        block_size: arguments.block_size,
+        compare_unit_size: arguments.compare_unit_size,
+        stop_after: if arguments.fail_fast {
+            Some(NonZeroU64::MIN)
+        } else {
+            NonZeroU64::new(arguments.max_diff_rows)
+        },
+        recheck: Recheck {
+            rounds: arguments.recheck_rounds,
+            replay_timeout: arguments.replay_timeout,
+            ..Recheck::default()
+        },
+        sample: arguments.sample,
+        until: arguments.until,
+        against_origin: arguments.against_origin.clone(),
+        ..DiffSettings::default()
+    }
+}
+
+fn mode(arguments: &TableDiffArgs) -> ProgressMode {
+    match arguments.talk.progress {
+        _ if arguments.talk.quiet => ProgressMode::Never,
+        Progress::Auto => ProgressMode::Auto,
+        Progress::Always => ProgressMode::Always,
+        Progress::Never => ProgressMode::Never,
+    }
+}
