@@ -200,7 +200,7 @@ fn walker(sides: &[Arc<dyn Side>]) -> usize {
     best
 }
 
-fn header(subject: &DiffSubject, settings: &DiffSettings) -> JobHeader {
+pub(super) fn header(subject: &DiffSubject, settings: &DiffSettings) -> JobHeader {
     JobHeader {
         nodes: subject.sides.iter().map(|side| side.node().clone()).collect(),
         shape: subject.shape.clone(),

@@ -12,6 +12,7 @@
 //! No match without proof: the ranges tile the key space whatever the nodes' sort orders ([`crate::range`]), and a range
 //! that could not be compared is unknown.
 
+mod again;
 mod child;
 mod collector;
 mod errand;
@@ -24,6 +25,7 @@ mod settle;
 mod supervisor;
 mod task;
 
+pub use again::{KeySource, LookError, look_at_keys};
 pub use collector::Tally;
 pub use job::{DiffJob, DiffSubject, JobError};
 pub use settings::{DiffSettings, Recheck};

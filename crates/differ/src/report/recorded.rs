@@ -60,7 +60,15 @@ pub struct RecordedReport {
     pub against_origin: Option<String>,
     /// Findings that were not confirmed; they were passed over so far.
     pub in_flight: u64,
+    listing: Listing,
     source: Source,
+}
+
+/// Which findings are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    Confirmed,
+    All,
 }
 
 #[derive(Debug)]
@@ -95,6 +103,7 @@ impl RecordedReport {
                     .then(|| summary.against_origin_resolved.clone())
             }),
             in_flight: 0,
+            listing: Listing::Confirmed,
             source: Source::Ace(Box::new(report), VecDeque::new()),
         })
     }
@@ -119,6 +128,7 @@ impl RecordedReport {
             table_filter: header.table_filter.clone(),
             against_origin: header.against_origin.clone(),
             in_flight: 0,
+            listing: Listing::Confirmed,
             source: Source::Ndjson(Box::new(reader)),
         }
     }
@@ -127,6 +137,34 @@ impl RecordedReport {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The report, with the findings that were in flight told like the others.
+    #[must_use]
+    pub fn with_in_flight(mut self) -> Self {
+        self.listing = Listing::All;
+        self
+    }
+
+    /// Why the report is not about every row of the table, if it is not. Known once its last difference was read.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<String> {
+        let (unknown, limited, sampled) = match &self.source {
+            Source::Ndjson(reader) => {
+                let Some(summary) = reader.summary() else {
+                    return Some("the report was not read to its end".into());
+                };
+                (summary.unknown, summary.limit_reached, summary.sampled.is_some())
+            }
+            Source::Ace(report, _) => (0, report.summary.diff_row_limit_reached, false),
+        };
+        if unknown > 0 {
+            return Some(format!("the report left {unknown} ranges of the table unknown"));
+        }
+        if limited {
+            return Some("the report ends at its limit of differences; there may be more".into());
+        }
+        sampled.then(|| "the report is about a sample of the table".into())
     }
 
     /// Begins again.
@@ -145,7 +183,7 @@ impl RecordedReport {
         Ok(())
     }
 
-    /// The next confirmed difference; `None` after the last.
+    /// The next difference, a confirmed one unless others are wanted; `None` after the last.
     ///
     /// # Errors
     /// The report cannot be read, or ends before its end.
@@ -155,7 +193,12 @@ impl RecordedReport {
                 match reader.next_finding()? {
                     None => return Ok(None),
                     Some(Finding::Confirmed(difference)) => return Ok(Some(recorded(difference))),
-                    Some(Finding::InFlight(..)) => self.in_flight += 1,
+                    Some(Finding::InFlight(difference, _)) => {
+                        self.in_flight += 1;
+                        if self.listing == Listing::All {
+                            return Ok(Some(recorded(difference)));
+                        }
+                    }
                 }
             },
             Source::Ace(report, waiting) => loop {

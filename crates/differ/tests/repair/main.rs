@@ -7,6 +7,7 @@ mod care;
 mod constraints;
 mod modes;
 mod origins;
+mod rerun;
 mod round;
 // Shared with the tests of the comparison, which use more of it.
 #[allow(dead_code, unused_macros, unused_imports)]
