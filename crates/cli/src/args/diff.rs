@@ -87,6 +87,9 @@ pub struct TableDiffArgs {
     /// How long one statement may take on a server.
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
     pub statement_timeout: Duration,
+    /// At what instants ranges are hashed. Rows that differ are looked at as they are now in any case.
+    #[arg(long, value_enum, default_value_t = Snapshot::None)]
+    pub snapshot: Snapshot,
     /// How often a row that differs is looked at again while it keeps changing.
     #[arg(long, default_value_t = const { NonZeroU32::new(6).unwrap() }, value_name = "N")]
     pub recheck_rounds: NonZeroU32,
@@ -152,6 +155,8 @@ pub enum Output {
     Ndjson,
     /// A table.
     Csv,
+    /// A page for a browser, and ACE's JSON.
+    Html,
 }
 
 /// When values are the same.
@@ -161,6 +166,17 @@ pub enum Compare {
     Exact,
     /// 1.0 is 1.00 and -0 is 0, too.
     Semantic,
+}
+
+/// At what instants ranges are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Snapshot {
+    /// Each when its turn comes; nothing is held open on the servers.
+    None,
+    /// All of a node at one instant.
+    Node,
+    /// As before, after the nodes have replayed each other's changes.
+    Fenced,
 }
 
 /// When a progress bar is shown.
@@ -244,7 +260,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
         .map_err(|error| format!("{error}; expected 500ms, 30s, 5m"))?;

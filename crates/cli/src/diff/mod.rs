@@ -12,10 +12,10 @@ use changeling_core::actor::{ActorHost, HostOptions};
 use changeling_core::ident::TableName;
 use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
 use changeling_differ::model::{Comparison, JobSummary};
-use changeling_differ::postgres::{ColumnChoice, PgCluster, PgNode, PgTerms};
+use changeling_differ::postgres::{ColumnChoice, PgCluster, PgNode, PgTerms, SnapshotMode};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::diff::{Compare, Progress, TableDiffArgs};
+use crate::args::diff::{Compare, Progress, Snapshot, TableDiffArgs};
 use crate::render::screen::{ProgressMode, Screen};
 use crate::signal::Signals;
 
@@ -135,6 +135,12 @@ fn terms(arguments: &TableDiffArgs) -> PgTerms {
         },
         filter: arguments.table_filter.clone(),
         needs_commit_times: arguments.until.is_some() || arguments.against_origin.is_some(),
+        snapshot: match arguments.snapshot {
+            Snapshot::None => SnapshotMode::None,
+            Snapshot::Node => SnapshotMode::Node,
+            Snapshot::Fenced => SnapshotMode::Fenced,
+        },
+        replay_timeout: arguments.replay_timeout,
     }
 }
 

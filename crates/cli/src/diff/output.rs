@@ -11,7 +11,7 @@ use changeling_differ::model::{DifferenceSink, Finding, JobHeader, JobSummary, S
 use changeling_differ::postgres::PgCluster;
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::sort::SortedReport;
-use changeling_differ::report::{ace, csv};
+use changeling_differ::report::{ace, csv, html};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -68,10 +68,18 @@ impl Report {
             Output::Ndjson => return Ok(files),
             Output::Json => lines.with_extension("json"),
             Output::Csv => lines.with_extension("csv"),
+            Output::Html => lines.with_extension("html"),
         };
         self.render(lines, *form, &wanted)
             .with_context(|| format!("cannot write {}", wanted.display()))?;
         files.insert(0, wanted);
+        if *form == Output::Html {
+            // As ACE does: the page is for people, the JSON for its other commands.
+            let json = lines.with_extension("json");
+            self.render(lines, Output::Json, &json)
+                .with_context(|| format!("cannot write {}", json.display()))?;
+            files.insert(1, json);
+        }
         Ok(files)
     }
 
@@ -80,6 +88,7 @@ impl Report {
         let mut file = BufWriter::new(File::create(path)?);
         match form {
             Output::Csv => csv::write(&mut sorted, &mut file)?,
+            Output::Html => html::write(&mut sorted, &mut file)?,
             Output::Json | Output::Ndjson => ace::write(&mut sorted, &mut file)?,
         }
         file.flush()?;

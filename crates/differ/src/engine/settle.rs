@@ -296,7 +296,7 @@ async fn read_node(session: &mut dyn Session, keys: &[Key]) -> Result<Vec<Option
 }
 
 /// Reads the versions, and the rows of those that are not what they were; returns how many.
-async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut Vec<Suspect>) -> Result<usize, SideError> {
+async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> Result<usize, SideError> {
     let keys: Vec<Key> = open.iter().map(|suspect| suspect.key.clone()).collect();
     let versions = try_join_all(sessions.iter_mut().map(|session| session.versions(&keys))).await?;
     let versions: Option<Vec<_>> = versions.into_iter().collect();
@@ -327,7 +327,7 @@ async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut Vec<Suspect>) 
 }
 
 /// For servers without versions: the rows themselves are compared with what they were.
-async fn read_again(sessions: &mut [Box<dyn Session>], open: &mut Vec<Suspect>) -> Result<usize, SideError> {
+async fn read_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> Result<usize, SideError> {
     let keys: Vec<Key> = open.iter().map(|suspect| suspect.key.clone()).collect();
     let mut changed = 0;
     for (before, mut now) in open.iter_mut().zip(read(sessions, keys).await?) {

@@ -85,12 +85,12 @@ pub(super) fn agree(
 ) -> Result<(Vec<TablePlan>, Vec<String>), Disagreement> {
     let mut notes: Vec<String> = tables.iter().flat_map(|table| table.notes.clone()).collect();
     check_choice(tables, &terms.choice)?;
-    if terms.needs_commit_times {
-        if let Some(table) = tables.iter().find(|table| !table.commit_times) {
-            return Err(Disagreement::CommitTimes {
-                node: table.node.to_string(),
-            });
-        }
+    if terms.needs_commit_times
+        && let Some(table) = tables.iter().find(|table| !table.commit_times)
+    {
+        return Err(Disagreement::CommitTimes {
+            node: table.node.to_string(),
+        });
     }
     let key = common_key(tables, &terms.choice)?;
     let (compared, ignored) = compared_columns(tables, &terms.choice, &key)?;

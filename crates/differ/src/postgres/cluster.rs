@@ -1,6 +1,7 @@
 //! Several PostgreSQL nodes with one table: from their addresses to sides that the engine can compare.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use changeling_core::ident::TableName;
 use futures_util::FutureExt;
@@ -17,7 +18,8 @@ use super::origin::Origins;
 use super::plan::{RowHash, TablePlan};
 use super::probe;
 use super::replay::{self, Replay};
-use super::session::PgSession;
+use super::session::{PgSession, Sight};
+use super::snapshot::{self, Keeper, SnapshotMode};
 use super::statement::RangeForm;
 
 /// A node of the comparison.
@@ -40,6 +42,10 @@ pub struct PgTerms {
     pub filter: Option<String>,
     /// Whether the job judges by commit times or origins.
     pub needs_commit_times: bool,
+    /// At what instants ranges are digested.
+    pub snapshot: SnapshotMode,
+    /// How long a fenced snapshot waits for the nodes to replay each other's changes.
+    pub replay_timeout: Duration,
 }
 
 /// The comparison cannot be prepared.
@@ -104,6 +110,7 @@ impl PgCluster {
                 .map(|(connection, node)| PgTable::inspect(connection, &node.table)),
         )
         .await?;
+        let (snapshot, patience) = (terms.snapshot, terms.replay_timeout);
         let terms = Terms {
             choice: terms.columns,
             comparison: terms.comparison,
@@ -119,21 +126,28 @@ impl PgCluster {
         for connection in &mut connections {
             slots.extend(replay::subscribed(connection).await?);
         }
-        let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
         let mut origins = Vec::with_capacity(nodes.len());
-        for (((node, mut connection), table), mut plan) in
-            nodes.iter().zip(connections).zip(&tables).zip(plans.drain(..))
-        {
+        let mut replays = Vec::with_capacity(nodes.len());
+        for ((connection, table), plan) in connections.iter_mut().zip(&tables).zip(&mut plans) {
             plan.hash = hash;
-            check_statements(&mut connection, &plan).await?;
-            let names = Arc::new(Origins::read(&mut connection).await?);
-            origins.push(Arc::clone(&names));
+            check_statements(connection, plan).await?;
+            origins.push(Arc::new(Origins::read(connection).await?));
+            replays.push(Replay::of(connection, &slots, table.oid).await?);
+        }
+        let keepers = keepers(connections, &replays, snapshot, patience).await?;
+        let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
+        for (index, (plan, (replay, keeper))) in plans
+            .into_iter()
+            .zip(replays.into_iter().zip(keepers))
+            .enumerate()
+        {
             sides.push(Arc::new(PgSide {
-                server: node.server.clone(),
-                estimate: table.estimate,
+                server: nodes[index].server.clone(),
+                estimate: tables[index].estimate,
                 plan: Arc::new(plan),
-                origins: names,
-                replay: Arc::new(Replay::of(&mut connection, &slots, table.oid).await?),
+                origins: Arc::clone(&origins[index]),
+                replay: Arc::new(replay),
+                keeper,
             }));
         }
         Ok(Self {
@@ -143,6 +157,23 @@ impl PgCluster {
             origins,
         })
     }
+}
+
+/// One for each node, or none at all.
+async fn keepers(
+    mut connections: Vec<PgConnection>,
+    replays: &[Replay],
+    mode: SnapshotMode,
+    patience: Duration,
+) -> Result<Vec<Option<Arc<Keeper>>>, SideError> {
+    if mode == SnapshotMode::None {
+        return Ok(connections.iter().map(|_| None).collect());
+    }
+    if mode == SnapshotMode::Fenced {
+        snapshot::fence(&mut connections, replays, patience).await?;
+    }
+    let kept = try_join_all(connections.into_iter().map(Keeper::of)).await?;
+    Ok(kept.into_iter().map(|keeper| Some(Arc::new(keeper))).collect())
 }
 
 /// Has the server read the statements, so that a filter with a mistake in it is refused and not unknown.
@@ -213,6 +244,7 @@ struct PgSide {
     plan: Arc<TablePlan>,
     origins: Arc<Origins>,
     replay: Arc<Replay>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 impl Side for PgSide {
@@ -232,6 +264,8 @@ impl Side for PgSide {
                 plan: Arc::clone(&self.plan),
                 origins: Arc::clone(&self.origins),
                 replay: Arc::clone(&self.replay),
+                keeper: self.keeper.clone(),
+                sight: Sight::Present,
             });
             Ok(session)
         }

@@ -127,7 +127,7 @@ fn search_path(schemas: &[String]) -> String {
 /// Settings on which the text of a value, a plan or a limit depends. One statement, so one round trip.
 fn settings(schemas: &[String], statement_timeout: Duration) -> String {
     let milliseconds = statement_timeout.as_millis().to_string();
-    let settings: [(&str, &str); 23] = [
+    let settings: [(&str, &str); 25] = [
         ("TimeZone", "UTC"),
         ("DateStyle", "ISO, YMD"),
         ("IntervalStyle", "postgres"),
@@ -148,6 +148,9 @@ fn settings(schemas: &[String], statement_timeout: Duration) -> String {
         // Only a fence commits anything, and it need not wait for synchronous standbys.
         ("synchronous_commit", "local"),
         ("statement_timeout", &milliseconds),
+        // A keeper is idle in its transaction for as long as the job runs, a child while its siblings work.
+        ("idle_in_transaction_session_timeout", "0"),
+        ("idle_session_timeout", "0"),
         // The children are the parallelism that the operator asked for; compiling costs more than it gains.
         ("max_parallel_workers_per_gather", "0"),
         ("jit", "off"),

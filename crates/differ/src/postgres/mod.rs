@@ -17,6 +17,7 @@ mod plan;
 mod probe;
 mod replay;
 mod session;
+mod snapshot;
 mod statement;
 mod tls;
 
@@ -27,3 +28,4 @@ pub use filter::{FilterError, check_filter};
 pub use ident::{quote, quote_table, quote_text};
 pub use options::{OptionsError, PgOptions, SslMode};
 pub use origin::Origins;
+pub use snapshot::SnapshotMode;

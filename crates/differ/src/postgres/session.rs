@@ -19,6 +19,7 @@ use super::connect::{PgConnection, failure, no_answer};
 use super::origin::Origins;
 use super::plan::TablePlan;
 use super::replay::Replay;
+use super::snapshot::Keeper;
 use super::statement::range_parameters;
 
 /// One connection to one node, with the plan for its table.
@@ -27,6 +28,17 @@ pub(super) struct PgSession {
     pub(super) plan: Arc<TablePlan>,
     pub(super) origins: Arc<Origins>,
     pub(super) replay: Arc<Replay>,
+    pub(super) keeper: Option<Arc<Keeper>>,
+    pub(super) sight: Sight,
+}
+
+/// What the connection's statements see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// What is there when each begins.
+    Present,
+    /// What the keeper's snapshot shows; a transaction is open.
+    Snapshot,
 }
 
 /// What an open stream needs to give up and to explain itself.
@@ -46,6 +58,24 @@ impl Watch {
 }
 
 impl PgSession {
+    /// From now on the snapshot, if there is one.
+    async fn look_back(&mut self) -> Result<(), SideError> {
+        if let (Some(keeper), Sight::Present) = (&self.keeper, self.sight) {
+            keeper.show(&self.connection).await?;
+            self.sight = Sight::Snapshot;
+        }
+        Ok(())
+    }
+
+    /// From now on what is there.
+    async fn look_now(&mut self) -> Result<(), SideError> {
+        if self.sight == Sight::Snapshot {
+            self.connection.run("COMMIT").await?;
+            self.sight = Sight::Present;
+        }
+        Ok(())
+    }
+
     async fn stream(
         &mut self,
         text: &str,
@@ -145,6 +175,7 @@ impl Session for PgSession {
         rows: u64,
     ) -> BoxFuture<'a, Result<Option<Key>, SideError>> {
         async move {
+            self.look_back().await?;
             let text = self.plan.step(range.into(), rows);
             let texts = range_parameters(range);
             let rows = self.all(&text, &bound(&texts)).await?;
@@ -160,6 +191,7 @@ impl Session for PgSession {
         limit: u64,
     ) -> BoxFuture<'a, Result<Vec<Key>, SideError>> {
         async move {
+            self.look_back().await?;
             let text = self.plan.cuts(range.into(), every, limit);
             let texts = range_parameters(range);
             let rows = self.all(&text, &bound(&texts)).await?;
@@ -170,6 +202,7 @@ impl Session for PgSession {
 
     fn digest<'a>(&'a mut self, range: &'a KeyRange, cap: u64) -> BoxFuture<'a, Result<Digested, SideError>> {
         async move {
+            self.look_back().await?;
             let text = self.plan.digest(range.into(), cap);
             let texts = range_parameters(range);
             let rows = self.all(&text, &bound(&texts)).await?;
@@ -201,6 +234,7 @@ impl Session for PgSession {
         range: &'a KeyRange,
     ) -> BoxFuture<'a, Result<BoxStream<'a, Result<KeyDigest, SideError>>, SideError>> {
         async move {
+            self.look_back().await?;
             let text = self.plan.key_digests(range.into());
             let texts = range_parameters(range);
             let rows = self.stream(&text, &bound(&texts)).await?;
@@ -221,6 +255,7 @@ impl Session for PgSession {
         keys: &'a [Key],
     ) -> BoxFuture<'a, Result<BoxStream<'a, Result<FetchedRow, SideError>>, SideError>> {
         async move {
+            self.look_now().await?;
             let text = self.plan.rows();
             let arrays = arrays(keys, self.plan.key.len());
             let parameters: Vec<&(dyn ToSql + Sync)> =
@@ -239,6 +274,7 @@ impl Session for PgSession {
         keys: &'a [Key],
     ) -> BoxFuture<'a, Result<Option<Vec<Option<RowVersion>>>, SideError>> {
         async move {
+            self.look_now().await?;
             let text = self.plan.versions();
             let arrays = arrays(keys, self.plan.key.len());
             let parameters: Vec<&(dyn ToSql + Sync)> =
@@ -259,6 +295,7 @@ impl Session for PgSession {
 
     fn mark(&mut self) -> BoxFuture<'_, Result<Option<Mark>, SideError>> {
         async move {
+            self.look_now().await?;
             let replay = Arc::clone(&self.replay);
             replay.mark(&mut self.connection).await
         }
@@ -267,6 +304,7 @@ impl Session for PgSession {
 
     fn passed<'a>(&'a mut self, marks: &'a [Mark]) -> BoxFuture<'a, Result<bool, SideError>> {
         async move {
+            self.look_now().await?;
             let replay = Arc::clone(&self.replay);
             replay.passed(&mut self.connection, marks).await
         }

@@ -287,14 +287,21 @@ async fn c18_partitions_inheritance_and_row_security() {
     world.on(2, "INSERT INTO t VALUES (2)").await;
     world.login = (role, "r".into());
     let refused = world.prepare().await.unwrap_err().to_string();
-    assert!(refused.contains("row-level security") && refused.contains("BYPASSRLS"), "{refused}");
+    assert!(
+        refused.contains("row-level security") && refused.contains("BYPASSRLS"),
+        "{refused}"
+    );
     // Switched on while a comparison is under way it is an error, too, and never rows that are not there.
     world.all("ALTER TABLE t DISABLE ROW LEVEL SECURITY").await;
     let cluster = world.prepare().await.unwrap();
     world.all("ALTER TABLE t ENABLE ROW LEVEL SECURITY").await;
     let outcome = world.diff_of(crate::world::subject(cluster, &world.terms)).await;
     assert_eq!(outcome.summary.verdict, Verdict::Unknown);
-    assert!(outcome.summary.unknown_ranges[0].reason.contains("row-level security"));
+    assert!(
+        outcome.summary.unknown_ranges[0]
+            .reason
+            .contains("row-level security")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use changeling_differ::engine::Recheck;
 use changeling_differ::model::{Finding, Unsettled, Verdict};
+use changeling_differ::postgres::SnapshotMode;
 use tokio::task::JoinHandle;
 
 use crate::world::{World, connect, world_or_skip};
@@ -137,6 +138,47 @@ async fn c2_writers_through_replication_make_no_false_difference_and_hide_none()
         "{written} transactions, {settled} rows settled"
     );
     tear_down(&world, &slot).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c2_snapshots_of_nodes_hold_while_writers_write() {
+    for mode in [SnapshotMode::Node, SnapshotMode::Fenced] {
+        let mut world = world_or_skip!(2).with_ranges(500, 50);
+        let slot = replicate(&world).await;
+        world.terms.snapshot = mode;
+        world.terms.replay_timeout = Duration::from_secs(10);
+        world.settings.recheck.rounds = NonZeroU32::new(12).unwrap();
+        world.on(2, "UPDATE t SET a = 'planted' WHERE id = 4500").await;
+        let go = Arc::new(AtomicBool::new(true));
+        let writers = writers(&world, &go);
+        for _ in 0..3 {
+            let outcome = world.diff().await;
+            assert_eq!(outcome.summary.confirmed, 1, "{mode:?}: {:?}", outcome.lines());
+            // What is counted is what the snapshot holds: writers insert and delete in one transaction.
+            assert_eq!(outcome.summary.unknown, 0, "{:?}", outcome.summary);
+        }
+        go.store(false, Ordering::Relaxed);
+        for writer in writers {
+            assert!(writer.await.unwrap() > 0);
+        }
+        tear_down(&world, &slot).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_shows_one_instant_to_all_children() {
+    let mut world = world_or_skip!(2).with_ranges(100, 10);
+    world.terms.snapshot = SnapshotMode::Node;
+    world.all(TABLE).await;
+    world
+        .all("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 1000) AS i")
+        .await;
+    let cluster = world.prepare().await.unwrap();
+    // After the snapshots, before the comparison.
+    world.all("DELETE FROM t WHERE id > 500").await;
+    let outcome = world.diff_of(crate::world::subject(cluster, &world.terms)).await;
+    assert_eq!(outcome.summary.verdict, Verdict::Match);
+    assert_eq!(outcome.summary.nodes[0].rows, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

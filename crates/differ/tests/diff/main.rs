@@ -6,5 +6,6 @@
 mod equality;
 mod inflight;
 mod mutation;
+mod mysql;
 mod supervision;
 mod world;

@@ -201,12 +201,7 @@ impl World {
             Box::new(kept.clone()),
             cancel,
         );
-        Running {
-            state: job.state(),
-            job,
-            kept,
-            _host: host,
-        }
+        Running::of(job, kept, host)
     }
 }
 
@@ -251,6 +246,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of(job: DiffJob, kept: Kept, host: ActorHost) -> Self {
+        Self {
+            state: job.state(),
+            job,
+            kept,
+            _host: host,
+        }
+    }
+
     pub(crate) async fn finish(self) -> Result<Outcome, JobError> {
         let summary = tokio::time::timeout(Duration::from_secs(300), self.job.finished())
             .await
