@@ -9,6 +9,7 @@ pub mod demo;
 pub mod diff;
 pub mod flag;
 pub mod go_syntax;
+pub mod mend;
 pub mod migrate;
 pub mod table;
 pub mod tell;
@@ -24,6 +25,10 @@ pub enum Invocation {
     Demo(demo::DemoArgs),
     /// `table-diff`.
     TableDiff(Box<diff::TableDiffArgs>),
+    /// `table-rerun`.
+    TableRerun(Box<mend::TableRerunArgs>),
+    /// `table-repair`.
+    TableRepair(Box<mend::TableRepairArgs>),
     /// A mistake in the arguments of a command whose exit status 2 has another meaning.
     Misused(clap::Error),
     /// `--version`.
@@ -61,6 +66,10 @@ pub fn invocation(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
         Some(("tell", matches)) => tell::TellArgs::from_arg_matches(matches).map(Invocation::Tell),
         Some(("table-diff", matches)) => diff::TableDiffArgs::from_arg_matches(matches)
             .map(|arguments| Invocation::TableDiff(Box::new(arguments))),
+        Some(("table-rerun", matches)) => mend::TableRerunArgs::from_arg_matches(matches)
+            .map(|arguments| Invocation::TableRerun(Box::new(arguments))),
+        Some(("table-repair", matches)) => mend::TableRepairArgs::from_arg_matches(matches)
+            .map(|arguments| Invocation::TableRepair(Box::new(arguments))),
         Some(("demo", matches)) => demo::DemoArgs::from_arg_matches(matches).map(Invocation::Demo),
         _ => Ok(Invocation::Migrate(Vec::new())),
     };
@@ -81,6 +90,8 @@ pub fn command() -> Command {
         .subcommand(migrate::command())
         .subcommand(tell::TellArgs::augment_args(Command::new("tell")))
         .subcommand(diff::TableDiffArgs::augment_args(Command::new("table-diff")))
+        .subcommand(mend::TableRerunArgs::augment_args(Command::new("table-rerun")))
+        .subcommand(mend::TableRepairArgs::augment_args(Command::new("table-repair")))
         .subcommand(demo::DemoArgs::augment_args(Command::new("demo")))
 }
 
@@ -156,6 +167,8 @@ mod tests {
     #[case("tell", &["changeling", "tell", "--help"])]
     #[case("demo", &["changeling", "demo", "--help"])]
     #[case("table-diff", &["changeling", "table-diff", "--help"])]
+    #[case("table-rerun", &["changeling", "table-rerun", "--help"])]
+    #[case("table-repair", &["changeling", "table-repair", "--help"])]
     fn help_is_as_reviewed(#[case] name: &str, #[case] words: &[&str]) {
         assert!(matches!(invoke(words), Invocation::Say(_)));
         // The width is the terminal's, where there is one.

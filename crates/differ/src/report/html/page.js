@@ -32,7 +32,7 @@
   };
   const cell = (found, node, column) => {
     const image = found.images[node];
-    if (image === 0) return undefined;
+    if (image === 0 || image === undefined) return undefined;
     const change = image[0][column];
     return change === undefined ? found.images[found.base][0][column] : change;
   };
