@@ -37,7 +37,12 @@ impl Stage {
     fn files(&self, end: &str) -> Vec<String> {
         let mut files: Vec<String> = walk(self.directory.path())
             .iter()
-            .map(|path| path.strip_prefix(self.directory.path()).unwrap().display().to_string())
+            .map(|path| {
+                path.strip_prefix(self.directory.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
             .filter(|name| name.ends_with(end))
             .collect();
         files.sort();
@@ -64,7 +69,10 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
     let admin = server.postgres("postgres").await?;
     let mut nodes = Vec::new();
     for name in ["n1", "n2"] {
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        admin
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap();
         let client = server.postgres(name).await?;
         let table = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 500) AS i";
         client.batch_execute(table).await.unwrap();
@@ -90,33 +98,90 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
     // Nobody says who is right; another table; flags that exclude each other; no such node; no such file.
     for (words, status, word) in [
         (&["table-repair", "public.t", "-f", json][..], 3, "who is right?"),
-        (&["table-repair", "public.u", "-f", json, "-r", "n1"], 3, "is about public.t"),
-        (&["table-repair", "public.t", "-f", json, "-Z", "-P"], 3, "cannot be used with"),
-        (&["table-repair", "public.t", "-f", json, "-r", "n9"], 3, "it has n1, n2"),
-        (&["table-repair", "public.t", "-f", "nowhere", "-r", "n1"], 2, "nowhere"),
-        (&["table-repair", "public.t", "-f", json, "-r", "n1", "--recovery-mode"], 3, "--against-origin"),
+        (
+            &["table-repair", "public.u", "-f", json, "-r", "n1"],
+            3,
+            "is about public.t",
+        ),
+        (
+            &["table-repair", "public.t", "-f", json, "-Z", "-P"],
+            3,
+            "cannot be used with",
+        ),
+        (
+            &["table-repair", "public.t", "-f", json, "-r", "n9"],
+            3,
+            "it has n1, n2",
+        ),
+        (
+            &["table-repair", "public.t", "-f", "nowhere", "-r", "n1"],
+            2,
+            "nowhere",
+        ),
+        (
+            &[
+                "table-repair",
+                "public.t",
+                "-f",
+                json,
+                "-r",
+                "n1",
+                "--recovery-mode",
+            ],
+            3,
+            "--against-origin",
+        ),
     ] {
         let (found, said) = stage.run(words);
         assert_eq!(found, status, "{words:?}: {said}");
         assert!(said.contains(word), "{words:?}: {said}");
     }
 
-    let (status, said) = stage.run(&["table-repair", "public.t", "-f", lines, "-r", "n1", "-y", "-g", "--emit-sql", "sql"]);
+    let (status, said) = stage.run(&[
+        "table-repair",
+        "public.t",
+        "-f",
+        lines,
+        "-r",
+        "n1",
+        "-y",
+        "-g",
+        "--emit-sql",
+        "sql",
+    ]);
     assert_eq!(status, 0, "{said}");
-    assert!(said.contains("n2: 3 inserted, 2 updated, 1 deleted, 0 left alone, 0 refused"), "{said}");
+    assert!(
+        said.contains("n2: 3 inserted, 2 updated, 1 deleted, 0 left alone, 0 refused"),
+        "{said}"
+    );
     assert_eq!(stage.files("sql").len(), 2);
-    assert!(stage.files(".json").iter().any(|name| name.contains("dry_run_report_")));
+    assert!(
+        stage
+            .files(".json")
+            .iter()
+            .any(|name| name.contains("dry_run_report_"))
+    );
     assert_eq!(stage.run(&["table-diff", "public.t", "--count-only"]).0, 1);
 
     // Somebody changes a row: it is left alone, and the status says so.
-    nodes[1].batch_execute("UPDATE t SET v = 'mine' WHERE id = 10").await.unwrap();
+    nodes[1]
+        .batch_execute("UPDATE t SET v = 'mine' WHERE id = 10")
+        .await
+        .unwrap();
     let (status, said) = stage.run(&["table-repair", "public.t", "-f", lines, "-r", "n1", "-g"]);
     assert_eq!(status, 1, "{said}");
     assert!(said.contains("n2 ('10'): left alone"), "{said}");
-    let report = stage.files(".json").into_iter().find(|name| name.contains("/repair_report_")).unwrap();
+    let report = stage
+        .files(".json")
+        .into_iter()
+        .find(|name| name.contains("/repair_report_"))
+        .unwrap();
     let report: serde_json::Value =
         serde_json::from_slice(&std::fs::read(stage.directory.path().join(report)).unwrap()).unwrap();
-    assert_eq!(report["changes"]["n2"]["upserted_rows"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        report["changes"]["n2"]["upserted_rows"].as_array().unwrap().len(),
+        4
+    );
     assert_eq!(report["mode"], "source_of_truth");
     assert!(!report.to_string().contains(stage.server.password()), "{report}");
 
@@ -124,7 +189,12 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
     std::fs::write(&plan, "tables: {public.t: {default_action: {type: keep_n2x}}}").unwrap();
     let (status, said) = stage.run(&["table-diff", "public.t", "-o", "json"]);
     assert_eq!(status, 1, "{said}");
-    let json = stage.files(".json").into_iter().filter(|name| name.contains("_diffs-")).max().unwrap();
+    let json = stage
+        .files(".json")
+        .into_iter()
+        .filter(|name| name.contains("_diffs-"))
+        .max()
+        .unwrap();
     let (status, said) = stage.run(&["table-repair", "public.t", "-f", &json, "-p", "plan.yaml"]);
     assert_eq!(status, 3, "{said}");
     assert!(said.contains("plan.yaml: line 1, column 44"), "{said}");

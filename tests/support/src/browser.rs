@@ -114,8 +114,8 @@ impl Browser {
     /// # Errors
     /// The browser cannot be started, or there is no answer within three minutes.
     pub async fn answer_of(&self, file: &Path) -> Result<String> {
-        let profile = tempfile::tempdir()
-            .map_err(SupportError::file("create a directory in", std::env::temp_dir()))?;
+        let profile =
+            tempfile::tempdir().map_err(SupportError::file("create a directory in", std::env::temp_dir()))?;
         let heard = |source| SupportError::file("listen for the answer of", file)(source);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(heard)?;
         let port = listener.local_addr().map_err(heard)?.port();
@@ -126,7 +126,12 @@ impl Browser {
         address.push(format!("#http://127.0.0.1:{port}/"));
         let mut command = self.command();
         command
-            .args(["--headless", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"])
+            .args([
+                "--headless",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--window-size=1400,1000",
+            ])
             // The page is of the test's own making, and root may not start a browser otherwise.
             .arg("--no-sandbox")
             // Keeps it open until it is killed.
@@ -159,7 +164,10 @@ async fn first_request(listener: &TcpListener) -> std::io::Result<String> {
     let (stream, _) = listener.accept().await?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).await?;
-    let query = line.split_whitespace().nth(1).and_then(|path| path.split_once('?'));
+    let query = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|path| path.split_once('?'));
     Ok(query.map(|(_, query)| unescaped(query)).unwrap_or_default())
 }
 

@@ -134,8 +134,11 @@ mod tests {
     use super::*;
 
     fn repair(words: &str) -> Result<TableRepairArgs, clap::Error> {
-        let words = ["table-repair", "demo", "public.t", "-f", "x.json"].into_iter().chain(words.split_whitespace());
-        let matches = TableRepairArgs::augment_args(Command::new("table-repair")).try_get_matches_from(words)?;
+        let words = ["table-repair", "demo", "public.t", "-f", "x.json"]
+            .into_iter()
+            .chain(words.split_whitespace());
+        let matches =
+            TableRepairArgs::augment_args(Command::new("table-repair")).try_get_matches_from(words)?;
         TableRepairArgs::from_arg_matches(&matches)
     }
 

@@ -31,7 +31,10 @@ impl Subject {
         if let Some(table) = table
             && table != of_report
         {
-            return Err(DiffError::Usage(format!("{} is about {of_report}, not {table}", path.display())));
+            return Err(DiffError::Usage(format!(
+                "{} is about {of_report}, not {table}",
+                path.display()
+            )));
         }
         let servers = nodes(given, cluster, &report.table, arguments.statement_timeout)?
             .into_iter()

@@ -11,8 +11,8 @@ use changeling_differ::model::{Key, NodeName, TableShape};
 use changeling_differ::postgres::PgServer;
 use changeling_differ::repair::plan::Plan;
 use changeling_differ::repair::{
-    Apply, CopyMode, Event, OriginKeeping, Policy, Repair, RepairLog, RepairOptions, RepairOutcome, RepairReport, Script,
-    Triggers,
+    Apply, CopyMode, Event, OriginKeeping, Policy, Repair, RepairLog, RepairOptions, RepairOutcome,
+    RepairReport, Script, Triggers,
 };
 use changeling_differ::report::recorded::RecordedReport;
 use jiff::Zoned;
@@ -48,7 +48,13 @@ pub async fn run(arguments: &TableRepairArgs, screen: &Screen) -> Result<ExitCod
         ended = watching => std::process::exit(ended.map_or(i32::from(FAILED), i32::from)),
     };
     let report = match done.report {
-        Some(report) => Some(write_report(report, arguments, &done.head, &done.outcome, &began)?),
+        Some(report) => Some(write_report(
+            report,
+            arguments,
+            &done.head,
+            &done.outcome,
+            &began,
+        )?),
         None => None,
     };
     if !arguments.talk.quiet || !done.outcome.is_complete() {
@@ -65,11 +71,15 @@ fn policy(arguments: &TableRepairArgs, report: &RecordedReport) -> Result<Option
         ));
     }
     if report.against_origin.is_none() && arguments.recovery_mode {
-        return Err(DiffError::Usage("--recovery-mode needs a report of table-diff --against-origin".into()));
+        return Err(DiffError::Usage(
+            "--recovery-mode needs a report of table-diff --against-origin".into(),
+        ));
     }
     if let Some(path) = &arguments.repair_plan {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let plan = Plan::read(&text).map_err(|error| DiffError::Usage(format!("{}: {error}", path.display())))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let plan =
+            Plan::read(&text).map_err(|error| DiffError::Usage(format!("{}: {error}", path.display())))?;
         return Ok(Some(Policy::Plan(plan)));
     }
     if arguments.bidirectional {
@@ -84,7 +94,10 @@ fn policy(arguments: &TableRepairArgs, report: &RecordedReport) -> Result<Option
             let source = report.nodes.iter().position(|node| node.as_str() == name);
             let source = source.ok_or_else(|| {
                 let known: Vec<_> = report.nodes.iter().map(NodeName::as_str).collect();
-                DiffError::Usage(format!("the report has no node {name}; it has {}", known.join(", ")))
+                DiffError::Usage(format!(
+                    "the report has no node {name}; it has {}",
+                    known.join(", ")
+                ))
             })?;
             Ok(Some(Policy::SourceOfTruth { source, mode }))
         }
@@ -121,9 +134,21 @@ async fn work(
 ) -> anyhow::Result<Done> {
     let options = RepairOptions {
         policy: policy.clone().unwrap_or(Policy::Bidirectional),
-        apply: if arguments.dry_run { Apply::DryRun } else { Apply::Commit },
-        triggers: if arguments.fire_triggers { Triggers::Fire } else { Triggers::Quiet },
-        origin: if arguments.preserve_origin { OriginKeeping::Preserve } else { OriginKeeping::Local },
+        apply: if arguments.dry_run {
+            Apply::DryRun
+        } else {
+            Apply::Commit
+        },
+        triggers: if arguments.fire_triggers {
+            Triggers::Fire
+        } else {
+            Triggers::Quiet
+        },
+        origin: if arguments.preserve_origin {
+            OriginKeeping::Preserve
+        } else {
+            OriginKeeping::Local
+        },
     };
     let origin = subject.report.against_origin.clone();
     let logins = logins(&subject.servers);
@@ -136,8 +161,14 @@ async fn work(
         (None, origin) => {
             let origin = origin.unwrap_or_default();
             let source = repair.furthest(&origin).await?;
-            notes.push(format!("{} has replayed most of what {origin} sent", repair.nodes()[source]));
-            Policy::SourceOfTruth { source, mode: mode(arguments) }
+            notes.push(format!(
+                "{} has replayed most of what {origin} sent",
+                repair.nodes()[source]
+            ));
+            Policy::SourceOfTruth {
+                source,
+                mode: mode(arguments),
+            }
         }
     };
     let word = policy.word().to_owned();
@@ -145,7 +176,9 @@ async fn work(
     let mut logs = Logs {
         left: Left::default(),
         report: match arguments.generate_report {
-            true => Some(RepairReport::new(repair.nodes().len()).context("no room for the report of the repair")?),
+            true => Some(
+                RepairReport::new(repair.nodes().len()).context("no room for the report of the repair")?,
+            ),
             false => None,
         },
         script: match &arguments.emit_sql {
@@ -153,7 +186,10 @@ async fn work(
             None => None,
         },
     };
-    let outcome = repair.run(&mut logs, stop).await.context("the repair failed; what it had committed stays")?;
+    let outcome = repair
+        .run(&mut logs, stop)
+        .await
+        .context("the repair failed; what it had committed stays")?;
     if let Some(script) = &mut logs.script {
         script.finish().context("the SQL could not be written")?;
     }
@@ -177,7 +213,12 @@ fn script(directory: &Path, repair: &Repair) -> anyhow::Result<Script> {
     let table = &repair.shape().name;
     let mut outputs: Vec<Box<dyn Write + Send>> = Vec::new();
     for node in repair.nodes() {
-        let name = format!("{}_{}_repair_{}.sql", plain(&table.schema), plain(&table.table), plain(node.as_str()));
+        let name = format!(
+            "{}_{}_repair_{}.sql",
+            plain(&table.schema),
+            plain(&table.table),
+            plain(node.as_str())
+        );
         let path = directory.join(name);
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         outputs.push(Box::new(BufWriter::new(file)));
@@ -241,7 +282,11 @@ fn write_report(
 ) -> anyhow::Result<PathBuf> {
     let directory = PathBuf::from("reports").join(time.strftime("%Y-%m-%d").to_string());
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let kind = if arguments.dry_run { "dry_run_report" } else { "repair_report" };
+    let kind = if arguments.dry_run {
+        "dry_run_report"
+    } else {
+        "repair_report"
+    };
     let path = directory.join(format!("{kind}_{}.json", time.strftime("%H%M%S.%3f")));
     let head = json!({
         "operation_type": "table-repair",
@@ -266,7 +311,11 @@ fn write_report(
     });
     let write = || -> anyhow::Result<()> {
         let mut file = BufWriter::new(File::create(&path)?);
-        report.write(head.as_object().context("the head is an object")?, outcome, &mut file)?;
+        report.write(
+            head.as_object().context("the head is an object")?,
+            outcome,
+            &mut file,
+        )?;
         Ok(file.flush()?)
     };
     write().with_context(|| format!("cannot write {}", path.display()))?;
@@ -303,13 +352,19 @@ fn told(outcome: &RepairOutcome, left: &Left, report: Option<&Path>, notes: &[St
         ));
     }
     if outcome.in_flight > 0 {
-        text.push_str(&format!("  {} keys were in flight and not touched\n", count(outcome.in_flight)));
+        text.push_str(&format!(
+            "  {} keys were in flight and not touched\n",
+            count(outcome.in_flight)
+        ));
     }
     for line in &left.shown {
         text.push_str(&format!("  {line}\n"));
     }
     if left.more > 0 {
-        text.push_str(&format!("  and {} more; --generate-report names all\n", count(left.more)));
+        text.push_str(&format!(
+            "  and {} more; --generate-report names all\n",
+            count(left.more)
+        ));
     }
     for note in notes {
         text.push_str(&format!("  note: {note}\n"));

@@ -41,7 +41,14 @@ pub async fn run(arguments: &TableRerunArgs, screen: &Screen) -> Result<ExitCode
     let lines = file(&subject.report.table, "ndjson");
     let sink = Box::new(NdjsonSink::new(&lines));
     let settings = DiffSettings::default();
-    let looking = rerun(subject.report, &subject.servers, comparison, &settings, sink, &stop);
+    let looking = rerun(
+        subject.report,
+        &subject.servers,
+        comparison,
+        &settings,
+        sink,
+        &stop,
+    );
     let summary = tokio::select! {
         summary = looking => summary.context("the rerun failed")?,
         // The second signal: at once.
@@ -56,11 +63,22 @@ pub async fn run(arguments: &TableRerunArgs, screen: &Screen) -> Result<ExitCode
 
 fn file(table: &TableName, extension: &str) -> PathBuf {
     let plain = |name: &str| -> String {
-        let plain = |c: char| if c.is_alphanumeric() || "_-$".contains(c) { c } else { '_' };
+        let plain = |c: char| {
+            if c.is_alphanumeric() || "_-$".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
         name.chars().map(plain).collect()
     };
     let time = Timestamp::now().strftime("%Y%m%d%H%M%S%6f");
-    format!("{}_{}_rerun-diffs-{time}.{extension}", plain(&table.schema), plain(&table.table)).into()
+    format!(
+        "{}_{}_rerun-diffs-{time}.{extension}",
+        plain(&table.schema),
+        plain(&table.table)
+    )
+    .into()
 }
 
 /// The files that there are now; none without differences.
@@ -70,17 +88,18 @@ fn keep(lines: &Path, form: Output, summary: &JobSummary) -> anyhow::Result<Vec<
         return Ok(Vec::new());
     }
     let mut files = Vec::new();
-    let mut written = |extension: &str, write: &dyn Fn(&mut SortedReport, &mut BufWriter<File>) -> std::io::Result<()>| {
-        let path = lines.with_extension(extension);
-        let render = || -> anyhow::Result<()> {
-            let mut file = BufWriter::new(File::create(&path)?);
-            write(&mut SortedReport::of(lines)?, &mut file)?;
-            Ok(file.flush()?)
+    let mut written =
+        |extension: &str, write: &dyn Fn(&mut SortedReport, &mut BufWriter<File>) -> std::io::Result<()>| {
+            let path = lines.with_extension(extension);
+            let render = || -> anyhow::Result<()> {
+                let mut file = BufWriter::new(File::create(&path)?);
+                write(&mut SortedReport::of(lines)?, &mut file)?;
+                Ok(file.flush()?)
+            };
+            render().with_context(|| format!("cannot write {}", path.display()))?;
+            files.push(path);
+            anyhow::Ok(())
         };
-        render().with_context(|| format!("cannot write {}", path.display()))?;
-        files.push(path);
-        anyhow::Ok(())
-    };
     match form {
         Output::Ndjson => {}
         Output::Csv => written("csv", &|report, file| csv::write(report, file))?,
@@ -101,7 +120,10 @@ fn outcome(summary: &JobSummary, files: &[PathBuf]) -> String {
         Verdict::Unknown => "UNKNOWN: not everything could be established\n".to_owned(),
     };
     if summary.in_flight > 0 {
-        text.push_str(&format!("  {} keys kept changing and are not judged\n", count(summary.in_flight)));
+        text.push_str(&format!(
+            "  {} keys kept changing and are not judged\n",
+            count(summary.in_flight)
+        ));
     }
     for range in &summary.unknown_ranges {
         text.push_str(&format!("  unknown: {}\n", range.reason));

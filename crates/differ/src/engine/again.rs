@@ -6,9 +6,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{
-    DifferenceSink, JobSummary, Key, NodeSummary, SinkError, UnknownRange, Verdict,
-};
+use crate::model::{DifferenceSink, JobSummary, Key, NodeSummary, SinkError, UnknownRange, Verdict};
 use crate::side::{Canceller, Session, SideError};
 
 use super::collector::{Outlet, SharedTally, collect};
@@ -66,7 +64,13 @@ pub async fn look_at_keys<K: KeySource>(
     let tally = SharedTally::default();
     let (outlet, findings) = Outlet::new(settings.row_budget);
     let stop = cancel.child_token();
-    let collecting = tokio::spawn(collect(findings, sink, tally.clone(), settings.stop_after, stop.clone()));
+    let collecting = tokio::spawn(collect(
+        findings,
+        sink,
+        tally.clone(),
+        settings.stop_after,
+        stop.clone(),
+    ));
     let judge = Judge {
         nodes: header.nodes.clone(),
         until: settings.until,
@@ -110,7 +114,10 @@ async fn look<K: KeySource>(
     keys: &mut K,
     stop: &CancellationToken,
 ) -> Result<Looked, K::Error> {
-    let mut looked = Looked { keys: 0, unknown: None };
+    let mut looked = Looked {
+        keys: 0,
+        unknown: None,
+    };
     let mut sessions = match connect(subject).await {
         Ok(sessions) => sessions,
         Err(error) => {
@@ -193,7 +200,11 @@ fn summary(
         ranges: 1,
         mismatched_ranges: u64::from(found.confirmed + found.in_flight > 0),
         confirmed: found.confirmed,
-        confirmed_by_pair: found.confirmed_by_pair.iter().map(|(&(a, b), &count)| (a, b, count)).collect(),
+        confirmed_by_pair: found
+            .confirmed_by_pair
+            .iter()
+            .map(|(&(a, b), &count)| (a, b, count))
+            .collect(),
         in_flight: found.in_flight,
         settled: found.settled,
         unknown: unknown_ranges.len() as u64,

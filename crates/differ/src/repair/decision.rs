@@ -46,12 +46,21 @@ impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed => f.write_str("the row is no longer what the diff recorded"),
-            Self::Stale => f.write_str("the row was written after the diff, and allow_stale_repairs is false"),
-            Self::OtherDecision => f.write_str("the rows changed, and the plan says something else about them now"),
+            Self::Stale => {
+                f.write_str("the row was written after the diff, and allow_stale_repairs is false")
+            }
+            Self::OtherDecision => {
+                f.write_str("the rows changed, and the plan says something else about them now")
+            }
             Self::NoDecision(why) => write!(f, "the plan cannot be followed: {why}"),
-            Self::Referenced(by) => write!(f, "rows of {by} refer to it and would be deleted or changed with it"),
+            Self::Referenced(by) => write!(
+                f,
+                "rows of {by} refer to it and would be deleted or changed with it"
+            ),
             Self::Unreadable(why) => write!(f, "the report's values are not of the table's types: {why}"),
-            Self::Inserted => f.write_str("a row with its key or another unique value was inserted meanwhile"),
+            Self::Inserted => {
+                f.write_str("a row with its key or another unique value was inserted meanwhile")
+            }
         }
     }
 }
@@ -82,7 +91,11 @@ pub(super) struct Decider<'a> {
 
 impl Decider<'_> {
     /// What each node shall have, given what each has.
-    pub(super) fn wants(&self, pairs: &[(usize, usize)], now: &[Option<NodeRow>]) -> Result<Wants, NoDecision> {
+    pub(super) fn wants(
+        &self,
+        pairs: &[(usize, usize)],
+        now: &[Option<NodeRow>],
+    ) -> Result<Wants, NoDecision> {
         let mut rows: Vec<Option<NodeRow>> = now.to_vec();
         let mut wants: Wants = vec![None; now.len()];
         for &(a, b) in pairs {
@@ -124,14 +137,25 @@ impl Decider<'_> {
             .map(|(position, _)| position)
     }
 
-    fn pair(&self, a: usize, b: usize, rows: &[Option<NodeRow>]) -> Result<(Option<Wanted>, Option<Wanted>), NoDecision> {
+    fn pair(
+        &self,
+        a: usize,
+        b: usize,
+        rows: &[Option<NodeRow>],
+    ) -> Result<(Option<Wanted>, Option<Wanted>), NoDecision> {
         let copy = |from: usize| Wanted {
             row: rows[from].as_ref().map(|row| row.row.clone()),
             by: self.policy.word().into(),
             source: Some(from),
             stale: StaleRepairs::Allowed,
         };
-        let to = |target: usize, want: Wanted| if target == a { (Some(want), None) } else { (None, Some(want)) };
+        let to = |target: usize, want: Wanted| {
+            if target == a {
+                (Some(want), None)
+            } else {
+                (None, Some(want))
+            }
+        };
         match self.policy {
             Policy::SourceOfTruth { source, mode } => {
                 let target = match *source {
@@ -144,7 +168,11 @@ impl Decider<'_> {
                     CopyMode::InsertOnly => rows[*source].is_some() && rows[target].is_none(),
                     CopyMode::UpsertOnly => rows[*source].is_some(),
                 };
-                Ok(if wanted { to(target, copy(*source)) } else { (None, None) })
+                Ok(if wanted {
+                    to(target, copy(*source))
+                } else {
+                    (None, None)
+                })
             }
             Policy::Bidirectional => Ok(match (&rows[a], &rows[b]) {
                 (Some(_), None) => to(b, copy(a)),
@@ -157,7 +185,9 @@ impl Decider<'_> {
     }
 
     fn fix_nulls(&self, a: Option<&NodeRow>, b: Option<&NodeRow>) -> (Option<Wanted>, Option<Wanted>) {
-        let (Some(a), Some(b)) = (a, b) else { return (None, None) };
+        let (Some(a), Some(b)) = (a, b) else {
+            return (None, None);
+        };
         let filled = |row: &Row, other: &Row| {
             let cell = |column: usize| match (&row.0[column], &other.0[column]) {
                 (cell, value) if cell.text.is_none() => value.clone(),
@@ -180,7 +210,9 @@ impl Decider<'_> {
         b: usize,
         rows: &[Option<NodeRow>],
     ) -> Result<(Option<Wanted>, Option<Wanted>), NoDecision> {
-        let Some(decisions) = self.decisions else { return Ok((None, None)) };
+        let Some(decisions) = self.decisions else {
+            return Ok((None, None));
+        };
         let (n1, n2) = (rows[a].as_ref(), rows[b].as_ref());
         if self.same(n1.map(|row| &row.row), n2.map(|row| &row.row)) {
             return Ok((None, None));
@@ -195,10 +227,13 @@ impl Decider<'_> {
             n2: views.1.as_ref().map(|view| view as &dyn PlanRow),
         };
         let decided = decisions.decide(&pair)?;
-        let resolution = decided.action.resolve(&pair).map_err(|why: Unresolved| NoDecision::Impossible {
-            by: decided.by.to_owned(),
-            reason: why.to_string(),
-        })?;
+        let resolution = decided
+            .action
+            .resolve(&pair)
+            .map_err(|why: Unresolved| NoDecision::Impossible {
+                by: decided.by.to_owned(),
+                reason: why.to_string(),
+            })?;
         let want = |change: Change, other: usize| {
             let (row, source) = match change {
                 Change::Leave => return None,
@@ -225,7 +260,9 @@ impl Decider<'_> {
                     Place::N2 => n2,
                 };
                 let position = self.shape.position(column);
-                let cell = row.zip(position).map(|(row, position)| row.row.0[position].clone());
+                let cell = row
+                    .zip(position)
+                    .map(|(row, position)| row.row.0[position].clone());
                 cell.unwrap_or_default()
             }
         };
@@ -233,14 +270,19 @@ impl Decider<'_> {
     }
 
     fn changed(&self, n1: Option<&NodeRow>, n2: Option<&NodeRow>) -> Vec<String> {
-        let (Some(n1), Some(n2)) = (n1, n2) else { return Vec::new() };
+        let (Some(n1), Some(n2)) = (n1, n2) else {
+            return Vec::new();
+        };
         let differs = |(position, _): &(usize, &String)| n1.row.0[*position] != n2.row.0[*position];
         let columns = self.columns.iter().enumerate();
         columns.filter(differs).map(|(_, name)| name.clone()).collect()
     }
 
     fn view<'r>(&'r self, row: &'r NodeRow) -> RowView<'r> {
-        RowView { shape: self.shape, row }
+        RowView {
+            shape: self.shape,
+            row,
+        }
     }
 
     /// Whether the row of one node is what the report recorded. `recorded` holds the report's values in the words of
@@ -248,9 +290,17 @@ impl Decider<'_> {
     pub(super) fn unchanged(&self, now: Option<&Row>, recorded: Option<&[Option<Cell>]>) -> bool {
         match (now, recorded) {
             (None, None) => true,
-            (Some(now), Some(recorded)) => now.0.iter().zip(recorded).zip(&self.shape.columns).all(
-                |((now, recorded), column)| recorded.as_ref().is_none_or(|recorded| equal(now, recorded, column.kind)),
-            ),
+            (Some(now), Some(recorded)) => {
+                now.0
+                    .iter()
+                    .zip(recorded)
+                    .zip(&self.shape.columns)
+                    .all(|((now, recorded), column)| {
+                        recorded
+                            .as_ref()
+                            .is_none_or(|recorded| equal(now, recorded, column.kind))
+                    })
+            }
             _ => false,
         }
     }
@@ -282,17 +332,26 @@ impl Decider<'_> {
                     _ => None,
                 };
                 let origin = match image {
-                    RecordedImage::Present { origin: Some(origin), .. } => Some(match origin.as_str() {
+                    RecordedImage::Present {
+                        origin: Some(origin), ..
+                    } => Some(match origin.as_str() {
                         "local" => Origin::Local,
                         name => Origin::Node(name.to_owned()),
                     }),
                     _ => None,
                 };
-                row.clone().map(|row| NodeRow { row, commit_ts, origin })
+                row.clone().map(|row| NodeRow {
+                    row,
+                    commit_ts,
+                    origin,
+                })
             })
             .collect();
         let by = |wants: &Wants| -> Vec<Option<String>> {
-            wants.iter().map(|want| want.as_ref().map(|want| want.by.clone())).collect()
+            wants
+                .iter()
+                .map(|want| want.as_ref().map(|want| want.by.clone()))
+                .collect()
         };
         self.wants(&pairs, &rows).is_ok_and(|then| by(&then) == by(now))
     }
@@ -339,14 +398,20 @@ impl PlanRow for RowView<'_> {
         };
         let shape = &self.shape.columns[position];
         let text = self.row.row.0[position].as_str();
-        Some(text.map_or(Value::Null, |text| Value::of_text(text, PlanKind::of_type(&shape.type_text))))
+        Some(text.map_or(Value::Null, |text| {
+            Value::of_text(text, PlanKind::of_type(&shape.type_text))
+        }))
     }
 }
 
 impl RowView<'_> {
     fn metadata(&self, column: &str) -> Option<Value> {
         let text = match column {
-            "commit_ts" => self.row.commit_ts.clone().map(|text| Value::of_text(&text, PlanKind::Instant)),
+            "commit_ts" => self
+                .row
+                .commit_ts
+                .clone()
+                .map(|text| Value::of_text(&text, PlanKind::Instant)),
             "node_origin" => self.row.origin.as_ref().map(|origin| {
                 Value::Text(match origin {
                     Origin::Local => "local".into(),

@@ -50,8 +50,16 @@ pub trait RepairLog: Send {
 
 /// Several logs.
 impl RepairLog for Vec<Box<dyn RepairLog>> {
-    fn take(&mut self, node: usize, name: &NodeName, shape: &TableShape, key: &Key, event: &Event<'_>) -> io::Result<()> {
-        self.iter_mut().try_for_each(|log| log.take(node, name, shape, key, event))
+    fn take(
+        &mut self,
+        node: usize,
+        name: &NodeName,
+        shape: &TableShape,
+        key: &Key,
+        event: &Event<'_>,
+    ) -> io::Result<()> {
+        self.iter_mut()
+            .try_for_each(|log| log.take(node, name, shape, key, event))
     }
 }
 
@@ -63,7 +71,14 @@ impl RepairLog for () {
 
 /// A log by reference.
 impl<L: RepairLog + ?Sized> RepairLog for &mut L {
-    fn take(&mut self, node: usize, name: &NodeName, shape: &TableShape, key: &Key, event: &Event<'_>) -> io::Result<()> {
+    fn take(
+        &mut self,
+        node: usize,
+        name: &NodeName,
+        shape: &TableShape,
+        key: &Key,
+        event: &Event<'_>,
+    ) -> io::Result<()> {
         (**self).take(node, name, shape, key, event)
     }
 }
@@ -98,7 +113,11 @@ impl List {
 
     fn separate(&mut self) -> io::Result<()> {
         self.count += 1;
-        self.file.write_all(if self.count == 1 { b"\n        " } else { b",\n        " })
+        self.file.write_all(if self.count == 1 {
+            b"\n        "
+        } else {
+            b",\n        "
+        })
     }
 
     fn add(&mut self, value: &serde_json::Value) -> io::Result<()> {
@@ -147,7 +166,11 @@ impl RepairReport {
         for (name, value) in head {
             writeln!(output, "  {}: {},", json!(name), value)?;
         }
-        write!(output, "  \"outcome\": {},\n  \"changes\": {{", serde_json::to_value(outcome)?)?;
+        write!(
+            output,
+            "  \"outcome\": {},\n  \"changes\": {{",
+            serde_json::to_value(outcome)?
+        )?;
         for (place, (lists, node)) in self.lists.into_iter().zip(&outcome.nodes).enumerate() {
             output.write_all(if place == 0 { b"\n    " } else { b",\n    " })?;
             write_node(lists, node, outcome.dry_run, output)?;
@@ -179,7 +202,14 @@ fn write_node(lists: Lists, node: &NodeOutcome, dry_run: bool, output: &mut impl
 }
 
 impl RepairLog for RepairReport {
-    fn take(&mut self, node: usize, _: &NodeName, shape: &TableShape, key: &Key, event: &Event<'_>) -> io::Result<()> {
+    fn take(
+        &mut self,
+        node: usize,
+        _: &NodeName,
+        shape: &TableShape,
+        key: &Key,
+        event: &Event<'_>,
+    ) -> io::Result<()> {
         let lists = &mut self.lists[node];
         match event {
             Event::Written { before, after, by } => {
@@ -191,12 +221,12 @@ impl RepairLog for RepairReport {
                 lists.matches.separate()?;
                 write!(lists.matches.file, "{}: {}", json!(key.to_string()), json!(by))
             }
-            Event::Skipped { reason } => {
-                lists.skipped.add(&json!({"key": key_value(key, shape), "skipped": reason}))
-            }
-            Event::Failed { reason } => {
-                lists.skipped.add(&json!({"key": key_value(key, shape), "failed": reason}))
-            }
+            Event::Skipped { reason } => lists
+                .skipped
+                .add(&json!({"key": key_value(key, shape), "skipped": reason})),
+            Event::Failed { reason } => lists
+                .skipped
+                .add(&json!({"key": key_value(key, shape), "failed": reason})),
         }
     }
 }
@@ -205,10 +235,19 @@ fn row_value(row: &Row, shape: &TableShape) -> serde_json::Value {
     let field = |(column, cell): (&crate::model::ColumnShape, &crate::model::Cell)| {
         (column.name.clone(), json!(cell.as_str()))
     };
-    shape.columns.iter().zip(&row.0).map(field).collect::<serde_json::Map<_, _>>().into()
+    shape
+        .columns
+        .iter()
+        .zip(&row.0)
+        .map(field)
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn key_value(key: &Key, shape: &TableShape) -> serde_json::Value {
     let names = shape.key_columns().map(|column| column.name.clone());
-    names.zip(key.0.iter().map(|part| json!(part))).collect::<serde_json::Map<_, _>>().into()
+    names
+        .zip(key.0.iter().map(|part| json!(part)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -16,8 +16,10 @@
 //! `session_replication_role = replica`, in which the server checks no foreign keys either, so then they are checked
 //! here. A row is never deleted if the deletion would cascade.
 
+mod batch;
 mod decision;
 mod error;
+mod facts;
 mod journal;
 mod outcome;
 pub mod plan;
@@ -26,6 +28,8 @@ mod runner;
 mod script;
 mod statement;
 mod target;
+mod touched;
+mod words;
 mod writing;
 
 pub use decision::{NodeRow, Skipped};

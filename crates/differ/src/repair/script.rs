@@ -15,7 +15,9 @@ pub struct Script {
 
 impl std::fmt::Debug for Script {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Script").field("nodes", &self.outputs.len()).finish()
+        f.debug_struct("Script")
+            .field("nodes", &self.outputs.len())
+            .finish()
     }
 }
 
@@ -47,7 +49,14 @@ const HEAD: &str = "SET TimeZone = 'UTC';\nSET DateStyle = 'ISO, YMD';\nSET Inte
     SET extra_float_digits = 1;\nSET bytea_output = 'hex';\nSET lc_monetary = 'C';\nBEGIN;\nSET CONSTRAINTS ALL DEFERRED;\n";
 
 impl RepairLog for Script {
-    fn take(&mut self, node: usize, name: &NodeName, shape: &TableShape, key: &Key, event: &Event<'_>) -> io::Result<()> {
+    fn take(
+        &mut self,
+        node: usize,
+        name: &NodeName,
+        shape: &TableShape,
+        key: &Key,
+        event: &Event<'_>,
+    ) -> io::Result<()> {
         let Event::Written { before, after, by } = event else {
             return Ok(());
         };
@@ -55,7 +64,12 @@ impl RepairLog for Script {
         if !self.begun[node] {
             self.begun[node] = true;
             let line = |text: &str| text.replace(['\n', '\r'], " ");
-            write!(output, "-- {} on {}\n{HEAD}", line(&quote_table(&shape.name)), line(name.as_str()))?;
+            write!(
+                output,
+                "-- {} on {}\n{HEAD}",
+                line(&quote_table(&shape.name)),
+                line(name.as_str())
+            )?;
         }
         let by = by.replace(['\n', '\r'], " ");
         let statement = statement(shape, key, *before, *after);
@@ -91,7 +105,8 @@ fn insert(shape: &TableShape, table: &str, row: &Row) -> String {
 
 fn update(shape: &TableShape, table: &str, key: &Key, before: &Row, after: &Row) -> String {
     let columns = || shape.columns.iter().zip(before.0.iter().zip(&after.0));
-    let fixed = columns().any(|(column, (before, after))| column.identity == Identity::Always && before != after);
+    let fixed =
+        columns().any(|(column, (before, after))| column.identity == Identity::Always && before != after);
     if fixed {
         // Only INSERT can give such a column a value.
         let condition = is_still(shape, key, before);
@@ -102,14 +117,24 @@ fn update(shape: &TableShape, table: &str, key: &Key, before: &Row, after: &Row)
         .filter(|(column, (before, after))| column.generation == Generation::Never && before != after)
         .map(|(column, (_, after))| format!("{} = {}", quote(&column.name), literal(after, column)))
         .collect();
-    format!("UPDATE {table} SET {} WHERE {}", set.join(", "), is_still(shape, key, before))
+    format!(
+        "UPDATE {table} SET {} WHERE {}",
+        set.join(", "),
+        is_still(shape, key, before)
+    )
 }
 
 fn is_still(shape: &TableShape, key: &Key, before: &Row) -> String {
     let mut conditions: Vec<String> = shape
         .key_columns()
         .zip(&key.0)
-        .map(|(column, part)| format!("{} = {}", quote(&column.name), literal(&Cell::of(&**part), column)))
+        .map(|(column, part)| {
+            format!(
+                "{} = {}",
+                quote(&column.name),
+                literal(&Cell::of(&**part), column)
+            )
+        })
         .collect();
     for (position, (column, cell)) in shape.columns.iter().zip(&before.0).enumerate() {
         if shape.is_key(position) || column.generation != Generation::Never {

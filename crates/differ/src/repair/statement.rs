@@ -27,14 +27,21 @@ impl Statements {
     /// `source` is the table as it is read (`ONLY …` where other tables inherit from it).
     pub(super) fn new(shape: &TableShape, only: &str, commit_times: CommitTimes) -> Self {
         let positions = |fits: &dyn Fn(usize) -> bool| -> Vec<usize> {
-            (0..shape.columns.len()).filter(|position| fits(*position)).collect()
+            (0..shape.columns.len())
+                .filter(|position| fits(*position))
+                .collect()
         };
         let written = |position: usize| shape.columns[position].generation == Generation::Never;
         let numbered = |position: usize| shape.columns[position].identity == Identity::Always;
         let inserted = positions(&written);
-        let updated = positions(&|position| written(position) && !numbered(position) && !shape.is_key(position));
+        let updated =
+            positions(&|position| written(position) && !numbered(position) && !shape.is_key(position));
         let fixed = positions(&|position| written(position) && numbered(position) && !shape.is_key(position));
-        let table = Table { shape, only, name: quote_table(&shape.name) };
+        let table = Table {
+            shape,
+            only,
+            name: quote_table(&shape.name),
+        };
         let read = table.read(commit_times);
         Self {
             located: table.located(),
@@ -75,7 +82,9 @@ impl Table<'_> {
 
     /// `unnest($1::text[], …) WITH ORDINALITY AS q(c0, …, i)`
     fn unnested(&self, positions: &[usize]) -> String {
-        let parameters: Vec<_> = (1..=positions.len()).map(|number| format!("${number}::text[]")).collect();
+        let parameters: Vec<_> = (1..=positions.len())
+            .map(|number| format!("${number}::text[]"))
+            .collect();
         let names: Vec<_> = positions.iter().map(|position| format!("c{position}")).collect();
         format!(
             "ROWS FROM ({}) WITH ORDINALITY AS q({}, i)",
@@ -94,7 +103,12 @@ impl Table<'_> {
     }
 
     fn located(&self) -> String {
-        format!("{} JOIN {} AS t ON {}", self.unnested(&self.shape.key), self.only, self.same_key())
+        format!(
+            "{} JOIN {} AS t ON {}",
+            self.unnested(&self.shape.key),
+            self.only,
+            self.same_key()
+        )
     }
 
     fn read(&self, commit_times: CommitTimes) -> String {
@@ -117,15 +131,27 @@ impl Table<'_> {
     /// The given texts in the server's own words.
     fn canonical(&self) -> String {
         let all: Vec<usize> = (0..self.shape.columns.len()).collect();
-        let texts: Vec<_> = all.iter().map(|position| format!("({})::text", self.cast(*position))).collect();
-        format!("SELECT {} FROM {} ORDER BY q.i", texts.join(", "), self.unnested(&all))
+        let texts: Vec<_> = all
+            .iter()
+            .map(|position| format!("({})::text", self.cast(*position)))
+            .collect();
+        format!(
+            "SELECT {} FROM {} ORDER BY q.i",
+            texts.join(", "),
+            self.unnested(&all)
+        )
     }
 
     /// `DO NOTHING`: a row that somebody else inserted since it was looked for is not ours to overwrite.
     fn insert(&self, positions: &[usize]) -> String {
         let columns: Vec<_> = positions.iter().map(|position| self.column(*position)).collect();
         let values: Vec<_> = positions.iter().map(|position| self.cast(*position)).collect();
-        let key: Vec<_> = self.shape.key.iter().map(|position| format!("t.{}::text", self.column(*position))).collect();
+        let key: Vec<_> = self
+            .shape
+            .key
+            .iter()
+            .map(|position| format!("t.{}::text", self.column(*position)))
+            .collect();
         format!(
             "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY q.i ON CONFLICT DO NOTHING RETURNING {}",
             self.name,

@@ -7,10 +7,11 @@ use tokio_postgres::types::ToSql;
 
 use super::RepairError;
 use super::decision::NodeRow;
+use super::facts::{Reference, TableFacts};
 use super::runner::Triggers;
 use super::statement::{CommitTimes, Statements};
 use crate::model::{Cell, Key, NodeName, Origin, Row, TableShape};
-use crate::postgres::{Origins, PgConnection, PgServer, quote, quote_table};
+use crate::postgres::{Origins, PgConnection, PgServer, quote_table};
 use crate::side::{SideError, SideErrorKind};
 
 /// How long a row's lock is waited for: a repair must not queue behind, or hold up, the application.
@@ -35,21 +36,6 @@ impl From<SideError> for Refusal {
     }
 }
 
-/// Another table, or the same, whose rows refer to the table's, or to which they refer.
-struct Reference {
-    /// Its name, quoted, for messages and statements.
-    table: String,
-    /// Its columns and the table's, in the constraint's order, quoted.
-    columns: Vec<(String, String)>,
-}
-
-impl Reference {
-    fn matches(&self) -> String {
-        let equal = |(theirs, ours): &(String, String)| format!("r.{theirs} = t.{ours}");
-        self.columns.iter().map(equal).collect::<Vec<_>>().join(" AND ")
-    }
-}
-
 pub(super) struct Target {
     connection: PgConnection,
     pub(super) statements: Statements,
@@ -70,7 +56,9 @@ impl Target {
         origins: Arc<Origins>,
         triggers: Triggers,
     ) -> Result<Self, RepairError> {
-        let mut connection = server.connect(&[shape.name.schema.clone(), "public".to_owned()]).await?;
+        let mut connection = server
+            .connect(&[shape.name.schema.clone(), "public".to_owned()])
+            .await?;
         let settings = format!(
             "SET default_transaction_read_only = off; RESET synchronous_commit; SET lock_timeout = {}",
             LOCK_TIMEOUT.as_millis()
@@ -79,7 +67,12 @@ impl Target {
         let facts = TableFacts::read(&mut connection, &shape).await?;
         facts.check(&connection)?;
         let quiet = triggers == Triggers::Quiet && !facts.triggers.is_empty();
-        if quiet && connection.run("SET session_replication_role = replica").await.is_err() {
+        if quiet
+            && connection
+                .run("SET session_replication_role = replica")
+                .await
+                .is_err()
+        {
             return Err(RepairError::Triggers {
                 node: connection.node().clone(),
                 triggers: facts.triggers.join(", "),
@@ -88,9 +81,17 @@ impl Target {
         if facts.spock {
             connection.run("SELECT spock.repair_mode(true)").await?;
         }
-        let commit_times = if facts.commit_times { CommitTimes::Kept } else { CommitTimes::NotKept };
+        let commit_times = if facts.commit_times {
+            CommitTimes::Kept
+        } else {
+            CommitTimes::NotKept
+        };
         let name = quote_table(&shape.name);
-        let only = if facts.inherited { format!("ONLY {name}") } else { name };
+        let only = if facts.inherited {
+            format!("ONLY {name}")
+        } else {
+            name
+        };
         Ok(Self {
             statements: Statements::new(&shape, &only, commit_times),
             referring: facts.referring(quiet),
@@ -146,7 +147,11 @@ impl Target {
         }
     }
 
-    async fn query(&mut self, text: &str, columns: &[Texts<'_>]) -> Result<Vec<tokio_postgres::Row>, Refusal> {
+    async fn query(
+        &mut self,
+        text: &str,
+        columns: &[Texts<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, Refusal> {
         let statement = self.connection.prepare(text).await?;
         let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
         let answer = self.connection.client().query(&statement, &parameters);
@@ -163,7 +168,11 @@ impl Target {
     }
 
     /// The rows under these keys, in their order; locked until the transaction ends, if wanted.
-    pub(super) async fn rows(&mut self, keys: &[Key], locking: Locking) -> Result<Vec<Option<NodeRow>>, SideError> {
+    pub(super) async fn rows(
+        &mut self,
+        keys: &[Key],
+        locking: Locking,
+    ) -> Result<Vec<Option<NodeRow>>, SideError> {
         let text = match locking {
             Locking::None => self.statements.read.clone(),
             Locking::ForUpdate => self.statements.lock.clone(),
@@ -183,9 +192,14 @@ impl Target {
             let node_row = NodeRow {
                 row: Row((0..self.shape.columns.len()).map(cell).collect()),
                 commit_ts: row.get(1),
-                origin: origin.and_then(|origin| u32::try_from(origin).ok()).map(|id| self.origins.of(id)),
+                origin: origin
+                    .and_then(|origin| u32::try_from(origin).ok())
+                    .map(|id| self.origins.of(id)),
             };
-            if let Some(place) = usize::try_from(index - 1).ok().and_then(|place| rows.get_mut(place)) {
+            if let Some(place) = usize::try_from(index - 1)
+                .ok()
+                .and_then(|place| rows.get_mut(place))
+            {
                 *place = Some(node_row);
             }
         }
@@ -200,7 +214,9 @@ impl Target {
             .collect();
         let found = self.query(&text, &columns).await?;
         let cells = |row: &tokio_postgres::Row| {
-            Row((0..row.len()).map(|column| Cell::from(row.get::<_, Option<&str>>(column))).collect())
+            Row((0..row.len())
+                .map(|column| Cell::from(row.get::<_, Option<&str>>(column)))
+                .collect())
         };
         Ok(found.iter().map(cells).collect())
     }
@@ -217,9 +233,15 @@ impl Target {
                 reference.matches()
             );
             let table = reference.table.clone();
-            for row in self.query(&text, &key_columns(keys, self.shape.key.len())).await? {
+            for row in self
+                .query(&text, &key_columns(keys, self.shape.key.len()))
+                .await?
+            {
                 let index: i64 = row.get(0);
-                if let Some(place) = usize::try_from(index - 1).ok().and_then(|place| found.get_mut(place)) {
+                if let Some(place) = usize::try_from(index - 1)
+                    .ok()
+                    .and_then(|place| found.get_mut(place))
+                {
                     *place = Some(table.clone());
                 }
             }
@@ -231,7 +253,11 @@ impl Target {
     pub(super) async fn check_references(&mut self, keys: &[Key]) -> Result<(), Refusal> {
         for place in 0..self.referred.len() {
             let reference = &self.referred[place];
-            let given: Vec<_> = reference.columns.iter().map(|(_, ours)| format!("t.{ours} IS NOT NULL")).collect();
+            let given: Vec<_> = reference
+                .columns
+                .iter()
+                .map(|(_, ours)| format!("t.{ours} IS NOT NULL"))
+                .collect();
             let text = format!(
                 "{} WHERE {} AND NOT EXISTS (SELECT FROM {} AS r WHERE {})",
                 self.keys_of_table(),
@@ -240,7 +266,11 @@ impl Target {
                 reference.matches()
             );
             let table = reference.table.clone();
-            if !self.query(&text, &key_columns(keys, self.shape.key.len())).await?.is_empty() {
+            if !self
+                .query(&text, &key_columns(keys, self.shape.key.len()))
+                .await?
+                .is_empty()
+            {
                 return Err(Refusal::Rows {
                     code: "23503".into(),
                     message: format!("there is no row in {table} for it; repair that table first"),
@@ -256,12 +286,21 @@ impl Target {
 
     pub(super) async fn delete(&mut self, keys: &[Key]) -> Result<u64, Refusal> {
         let text = self.statements.delete.clone();
-        self.execute(&text, &key_columns(keys, self.shape.key.len())).await
+        self.execute(&text, &key_columns(keys, self.shape.key.len()))
+            .await
     }
 
     pub(super) async fn update(&mut self, rows: &[&Row]) -> Result<u64, Refusal> {
-        let Some(text) = self.statements.update.clone() else { return Ok(0) };
-        let positions: Vec<usize> = self.shape.key.iter().chain(&self.statements.updated).copied().collect();
+        let Some(text) = self.statements.update.clone() else {
+            return Ok(0);
+        };
+        let positions: Vec<usize> = self
+            .shape
+            .key
+            .iter()
+            .chain(&self.statements.updated)
+            .copied()
+            .collect();
         self.execute(&text, &columns_of(rows, &positions)).await
     }
 
@@ -270,7 +309,8 @@ impl Target {
         let text = self.statements.insert.clone();
         let positions = self.statements.inserted.clone();
         let found = self.query(&text, &columns_of(rows, &positions)).await?;
-        let key = |row: &tokio_postgres::Row| Key::of((0..row.len()).map(|column| row.get::<_, &str>(column)));
+        let key =
+            |row: &tokio_postgres::Row| Key::of((0..row.len()).map(|column| row.get::<_, &str>(column)));
         Ok(found.iter().map(key).collect())
     }
 
@@ -282,7 +322,8 @@ impl Target {
         let wanted = origin.map(|(name, _)| name.to_owned());
         if self.session_origin != wanted {
             if self.session_origin.take().is_some() {
-                self.run("SELECT pg_catalog.pg_replication_origin_session_reset()").await?;
+                self.run("SELECT pg_catalog.pg_replication_origin_session_reset()")
+                    .await?;
             }
             if let Some(name) = &wanted {
                 let name = crate::postgres::quote_text(name);
@@ -296,7 +337,10 @@ impl Target {
         }
         if let Some((_, commit_ts)) = origin {
             let time = crate::postgres::quote_text(commit_ts);
-            self.run(&format!("SELECT pg_catalog.pg_replication_origin_xact_setup('0/1', {time})")).await?;
+            self.run(&format!(
+                "SELECT pg_catalog.pg_replication_origin_xact_setup('0/1', {time})"
+            ))
+            .await?;
         }
         Ok(())
     }
@@ -313,8 +357,13 @@ impl Target {
                     WHERE local_id::int8 = ANY($1)";
         let statement = self.connection.prepare(text).await?;
         let client = self.connection.client();
-        let row = self.connection.patient(client.query_one(&statement, &[&ids])).await?;
-        Ok(row.get::<_, Option<i64>>(0).and_then(|bytes| u64::try_from(bytes).ok()))
+        let row = self
+            .connection
+            .patient(client.query_one(&statement, &[&ids]))
+            .await?;
+        Ok(row
+            .get::<_, Option<i64>>(0)
+            .and_then(|bytes| u64::try_from(bytes).ok()))
     }
 }
 
@@ -329,134 +378,17 @@ pub(super) enum Locking {
 type Texts<'a> = Vec<Option<&'a str>>;
 
 fn key_columns(keys: &[Key], width: usize) -> Vec<Texts<'_>> {
-    let column = |part: usize| keys.iter().map(|key| key.0.get(part).map(AsRef::as_ref)).collect();
+    let column = |part: usize| {
+        keys.iter()
+            .map(|key| key.0.get(part).map(AsRef::as_ref))
+            .collect()
+    };
     (0..width).map(column).collect()
 }
 
 fn columns_of<'a>(rows: &[&'a Row], positions: &[usize]) -> Vec<Texts<'a>> {
     let column = |position: &usize| rows.iter().map(|row| row.0[*position].as_str()).collect();
     positions.iter().map(column).collect()
-}
-
-/// What the catalog says about a table that is to be written.
-struct TableFacts {
-    inherited: bool,
-    triggers: Vec<String>,
-    spock: bool,
-    commit_times: bool,
-    missing: Vec<String>,
-    lossy: Vec<String>,
-    referring: Vec<(Reference, bool)>,
-    referred: Vec<Reference>,
-}
-
-impl TableFacts {
-    async fn read(connection: &mut PgConnection, shape: &TableShape) -> Result<Self, SideError> {
-        const FACTS: &str = "SELECT c.relkind = 'r' AND c.relhassubclass, \
-             ARRAY(SELECT g.tgname::text FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled = 'O' ORDER BY 1), \
-             EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'spock'), \
-             pg_catalog.current_setting('track_commit_timestamp') = 'on', \
-             ARRAY(SELECT p FROM pg_catalog.unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE']) AS p WHERE NOT pg_catalog.has_table_privilege(c.oid, p)), \
-             ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid \
-               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (SELECT FROM pg_catalog.pg_cast AS k \
-                 WHERE k.castmethod = 'f' AND k.oid >= 16384 AND (k.castsource IN (y.oid, y.typbasetype) AND k.casttarget = 25 \
-                   OR k.casttarget IN (y.oid, y.typbasetype) AND k.castsource = 25)) ORDER BY 1), \
-             c.oid \
-           FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-           WHERE n.nspname = $1 AND c.relname = $2";
-        let statement = connection.prepare(FACTS).await?;
-        let name = &shape.name;
-        let client = connection.client();
-        let row = connection
-            .patient(client.query_one(&statement, &[&name.schema, &name.table]))
-            .await?;
-        let oid: u32 = row.get(6);
-        let foreign = foreign_keys(connection, oid).await?;
-        let (mut referring, mut referred) = (Vec::new(), Vec::new());
-        for key in foreign {
-            if key.incoming {
-                referring.push((key.reference, key.cascades));
-            } else {
-                referred.push(key.reference);
-            }
-        }
-        Ok(Self {
-            inherited: row.get(0),
-            triggers: row.get(1),
-            spock: row.get(2),
-            commit_times: row.get(3),
-            missing: row.get(4),
-            lossy: row.get(5),
-            referring,
-            referred,
-        })
-    }
-
-    fn check(&self, connection: &PgConnection) -> Result<(), RepairError> {
-        let node = connection.node();
-        if !self.missing.is_empty() {
-            let privileges = self.missing.join(", ");
-            return Err(RepairError::Refused(format!(
-                "{node}: a repair needs {privileges} on the table; GRANT it to the role"
-            )));
-        }
-        if !self.lossy.is_empty() {
-            return Err(RepairError::Refused(format!(
-                "{node}: the types of {} have casts to or from text that somebody defined; what they do to a value is \
-                 not known, so it is not written",
-                self.lossy.join(", ")
-            )));
-        }
-        Ok(())
-    }
-
-    /// References that deletions must mind: those that cascade, and all if the server does not look after them.
-    fn referring(&self, unchecked: bool) -> Vec<Reference> {
-        let minded = self.referring.iter().filter(|(_, cascades)| *cascades || unchecked);
-        minded
-            .map(|(reference, _)| Reference {
-                table: reference.table.clone(),
-                columns: reference.columns.clone(),
-            })
-            .collect()
-    }
-}
-
-struct ForeignKey {
-    reference: Reference,
-    incoming: bool,
-    cascades: bool,
-}
-
-async fn foreign_keys(connection: &mut PgConnection, oid: u32) -> Result<Vec<ForeignKey>, SideError> {
-    // A self-reference stands in both lists.
-    const KEYS: &str = "SELECT d.incoming, k.confdeltype IN ('c', 'n', 'd'), n.nspname::text, r.relname::text, \
-         (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) FROM pg_catalog.unnest(CASE WHEN d.incoming THEN k.conkey ELSE k.confkey END) \
-           WITH ORDINALITY AS u(number, place) JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum = u.number), \
-         (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) FROM pg_catalog.unnest(CASE WHEN d.incoming THEN k.confkey ELSE k.conkey END) \
-           WITH ORDINALITY AS u(number, place) JOIN pg_catalog.pg_attribute AS a ON a.attrelid = $1::oid AND a.attnum = u.number) \
-       FROM pg_catalog.pg_constraint AS k CROSS JOIN (VALUES (true), (false)) AS d(incoming) \
-       JOIN pg_catalog.pg_class AS r ON r.oid = CASE WHEN d.incoming THEN k.conrelid ELSE k.confrelid END \
-       JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace \
-       WHERE k.contype = 'f' AND k.conparentid = 0 AND CASE WHEN d.incoming THEN k.confrelid ELSE k.conrelid END = $1::oid \
-       ORDER BY k.oid, d.incoming";
-    let statement = connection.prepare(KEYS).await?;
-    let client = connection.client();
-    let rows = connection.patient(client.query(&statement, &[&oid])).await?;
-    let key = |row: &tokio_postgres::Row| {
-        let theirs: Vec<String> = row.get(4);
-        let ours: Vec<String> = row.get(5);
-        let (schema, table): (String, String) = (row.get(2), row.get(3));
-        ForeignKey {
-            reference: Reference {
-                table: format!("{}.{}", quote(&schema), quote(&table)),
-                columns: theirs.iter().map(|name| quote(name)).zip(ours.iter().map(|name| quote(name))).collect(),
-            },
-            incoming: row.get(0),
-            cascades: row.get(1),
-        }
-    };
-    Ok(rows.iter().map(key).collect())
 }
 
 /// The name of an origin for replication's books.

@@ -70,7 +70,11 @@ enum Way {
 }
 
 /// Writes the items; the order of the answers is that of the items.
-pub(super) async fn write(target: &mut Target, shape: &TableShape, items: &[Item]) -> Result<Vec<Fate>, SideError> {
+pub(super) async fn write(
+    target: &mut Target,
+    shape: &TableShape,
+    items: &[Item],
+) -> Result<Vec<Fate>, SideError> {
     let mut fates: Vec<Option<Fate>> = vec![None; items.len()];
     mind_references(target, items, &mut fates).await?;
     let mut open: Vec<Vec<usize>> = vec![(0..items.len()).filter(|place| fates[*place].is_none()).collect()];
@@ -84,7 +88,11 @@ pub(super) async fn write(target: &mut Target, shape: &TableShape, items: &[Item
                     conflicting.push(first);
                 }
                 // Class 23: constraints, which another row may satisfy.
-                let hope = if code.starts_with("23") { Hope::Later } else { Hope::None };
+                let hope = if code.starts_with("23") {
+                    Hope::Later
+                } else {
+                    Hope::None
+                };
                 fates[first] = Some(Fate::Failed(message, hope));
             }
             Err(_) => {
@@ -95,7 +103,10 @@ pub(super) async fn write(target: &mut Target, shape: &TableShape, items: &[Item
         }
     }
     exchange(target, shape, items, &conflicting, &mut fates).await?;
-    Ok(fates.into_iter().map(|fate| fate.unwrap_or(Fate::Written)).collect())
+    Ok(fates
+        .into_iter()
+        .map(|fate| fate.unwrap_or(Fate::Written))
+        .collect())
 }
 
 fn settle(part: &[usize], skipped: &[usize], fates: &mut [Option<Fate>]) {
@@ -109,9 +120,15 @@ fn settle(part: &[usize], skipped: &[usize], fates: &mut [Option<Fate>]) {
 }
 
 /// Rows whose deletion would reach further than the row itself are left alone.
-async fn mind_references(target: &mut Target, items: &[Item], fates: &mut [Option<Fate>]) -> Result<(), SideError> {
+async fn mind_references(
+    target: &mut Target,
+    items: &[Item],
+    fates: &mut [Option<Fate>],
+) -> Result<(), SideError> {
     let leaving: Vec<usize> = (0..items.len())
-        .filter(|place| items[*place].operation() == Operation::Delete || items[*place].needs_replacing(target))
+        .filter(|place| {
+            items[*place].operation() == Operation::Delete || items[*place].needs_replacing(target)
+        })
         .collect();
     let keys: Vec<Key> = leaving.iter().map(|place| items[*place].key.clone()).collect();
     let referenced = match target.referenced(&keys).await {
@@ -138,7 +155,10 @@ async fn exchange(
     if conflicting.len() < 2 {
         return Ok(());
     }
-    let keys: Vec<Key> = conflicting.iter().map(|place| items[*place].key.clone()).collect();
+    let keys: Vec<Key> = conflicting
+        .iter()
+        .map(|place| items[*place].key.clone())
+        .collect();
     match target.referenced(&keys).await {
         Ok(referenced) if referenced.iter().all(Option::is_none) => {}
         Ok(_) | Err(Refusal::Rows { .. }) => return Ok(()),
@@ -197,7 +217,8 @@ async fn write_part(
             (Operation::Update, Some(after)) => updates.push(after),
         }
     }
-    let keys = |places: &[usize]| -> Vec<Key> { places.iter().map(|place| items[*place].key.clone()).collect() };
+    let keys =
+        |places: &[usize]| -> Vec<Key> { places.iter().map(|place| items[*place].key.clone()).collect() };
     if !deletes.is_empty() {
         let deleted = target.delete(&keys(&deletes)).await?;
         expect("deleted", deleted, deletes.len())?;
@@ -206,7 +227,10 @@ async fn write_part(
         let updated = target.update(&updates).await?;
         expect("updated", updated, updates.len())?;
     }
-    let rows: Vec<&Row> = inserts.iter().filter_map(|place| items[*place].after.as_ref()).collect();
+    let rows: Vec<&Row> = inserts
+        .iter()
+        .filter_map(|place| items[*place].after.as_ref())
+        .collect();
     let mut skipped = Vec::new();
     if !rows.is_empty() {
         let inserted = target.insert(&rows).await?;
@@ -237,6 +261,8 @@ fn expect(what: &str, rows: u64, expected: usize) -> Result<(), Refusal> {
     }
     Err(Refusal::Rows {
         code: "P0001".into(),
-        message: format!("{rows} rows were {what} instead of {expected}; does a trigger or rule of the table interfere?"),
+        message: format!(
+            "{rows} rows were {what} instead of {expected}; does a trigger or rule of the table interfere?"
+        ),
     })
 }

@@ -53,7 +53,9 @@ pub async fn rerun(
     for name in &report.nodes {
         let server = servers.iter().find(|server| server.node() == name);
         nodes.push(PgNode {
-            server: server.cloned().ok_or_else(|| RerunError::Node(name.to_string()))?,
+            server: server
+                .cloned()
+                .ok_or_else(|| RerunError::Node(name.to_string()))?,
             table: report.table.clone(),
         });
     }
@@ -62,7 +64,11 @@ pub async fn rerun(
         ..PgTerms::default()
     };
     let cluster = PgCluster::prepare(&nodes, terms).await?;
-    let key: Vec<&str> = cluster.shape.key_columns().map(|column| column.name.as_str()).collect();
+    let key: Vec<&str> = cluster
+        .shape
+        .key_columns()
+        .map(|column| column.name.as_str())
+        .collect();
     if key != report.key {
         return Err(RerunError::Key {
             report: report.key.join(", "),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use changeling_core::ident::TableName;
 use changeling_differ::model::{
-    Cell, ColumnShape, Comparison, Dialect, Difference, DifferenceSink as _, Finding, Generation, Identity, Image,
-    JobHeader, JobSummary, Key, KeySource, NodeName, NodeSummary, Origin, Present, Row, TableShape, Unsettled,
-    ValueKind, Verdict,
+    Cell, ColumnShape, Comparison, Dialect, Difference, DifferenceSink as _, Finding, Generation, Identity,
+    Image, JobHeader, JobSummary, Key, KeySource, NodeName, NodeSummary, Origin, Present, Row, TableShape,
+    Unsettled, ValueKind, Verdict,
 };
 use changeling_differ::repair::plan::{Plan, PlanKind, PlanPair, PlanRow, Value};
 use changeling_differ::report::html;

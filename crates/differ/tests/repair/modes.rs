@@ -35,7 +35,14 @@ async fn one_node_is_right() {
         assert_eq!(verdict, Verdict::Differ);
         let repaired = round.repair(&report, FULL).await;
         assert_eq!(repaired.counts(2), "3/4/2/0/0", "{:?}", repaired.told);
-        assert_eq!((repaired.outcome.keys, repaired.outcome.rechecked, repaired.outcome.remaining), (9, 9, 0));
+        assert_eq!(
+            (
+                repaired.outcome.keys,
+                repaired.outcome.rechecked,
+                repaired.outcome.remaining
+            ),
+            (9, 9, 0)
+        );
         assert_eq!(repaired.outcome.exit_code(), 0);
         assert_eq!(round.verdict().await, Verdict::Match);
         let changes = &repaired.report["changes"]["n2"];
@@ -52,8 +59,24 @@ async fn one_node_is_right() {
 #[tokio::test]
 async fn insert_only_upsert_only_and_both_ways() {
     let cases = [
-        (Policy::SourceOfTruth { source: 0, mode: CopyMode::InsertOnly }, "3/0/0/0/0", "0/0/0/0/0", 6),
-        (Policy::SourceOfTruth { source: 0, mode: CopyMode::UpsertOnly }, "3/4/0/0/0", "0/0/0/0/0", 2),
+        (
+            Policy::SourceOfTruth {
+                source: 0,
+                mode: CopyMode::InsertOnly,
+            },
+            "3/0/0/0/0",
+            "0/0/0/0/0",
+            6,
+        ),
+        (
+            Policy::SourceOfTruth {
+                source: 0,
+                mode: CopyMode::UpsertOnly,
+            },
+            "3/4/0/0/0",
+            "0/0/0/0/0",
+            2,
+        ),
         (Policy::Bidirectional, "3/0/0/0/0", "2/0/0/0/0", 4),
         (Policy::FixNulls, "0/2/0/0/0", "0/0/0/0/0", 7),
     ];
@@ -61,7 +84,11 @@ async fn insert_only_upsert_only_and_both_ways() {
         let round = customers(world_or_skip!(2)).await;
         let (_, report) = round.diff(Format::Ndjson).await;
         let repaired = round.repair(&report, policy.clone()).await;
-        assert_eq!((repaired.counts(2).as_str(), repaired.counts(1).as_str()), (n2, n1), "{policy:?}");
+        assert_eq!(
+            (repaired.counts(2).as_str(), repaired.counts(1).as_str()),
+            (n2, n1),
+            "{policy:?}"
+        );
         assert_eq!(repaired.outcome.exit_code(), 0);
         assert_eq!(round.world.diff().await.findings.len(), left, "{policy:?}");
     }
@@ -70,15 +97,30 @@ async fn insert_only_upsert_only_and_both_ways() {
 #[tokio::test]
 async fn nulls_are_filled_from_either_side() {
     let round = Round::new(world_or_skip!(3));
-    round.world.all("CREATE TABLE t (id int PRIMARY KEY, a text, b text)").await;
-    round.world.on(1, "INSERT INTO t VALUES (1, 'a', NULL), (2, 'x', 'y')").await;
-    round.world.on(2, "INSERT INTO t VALUES (1, NULL, 'b'), (2, 'x', 'y')").await;
-    round.world.on(3, "INSERT INTO t VALUES (1, NULL, NULL), (2, NULL, 'y')").await;
+    round
+        .world
+        .all("CREATE TABLE t (id int PRIMARY KEY, a text, b text)")
+        .await;
+    round
+        .world
+        .on(1, "INSERT INTO t VALUES (1, 'a', NULL), (2, 'x', 'y')")
+        .await;
+    round
+        .world
+        .on(2, "INSERT INTO t VALUES (1, NULL, 'b'), (2, 'x', 'y')")
+        .await;
+    round
+        .world
+        .on(3, "INSERT INTO t VALUES (1, NULL, NULL), (2, NULL, 'y')")
+        .await;
     let (_, report) = round.diff(Format::Ndjson).await;
     let repaired = round.repair(&report, Policy::FixNulls).await;
     assert_eq!(repaired.outcome.exit_code(), 0, "{:?}", repaired.told);
     assert_eq!(round.verdict().await, Verdict::Match);
-    assert_eq!(round.texts(3, "SELECT a || b FROM t ORDER BY id").await, ["ab", "xy"]);
+    assert_eq!(
+        round.texts(3, "SELECT a || b FROM t ORDER BY id").await,
+        ["ab", "xy"]
+    );
 }
 
 #[tokio::test]
@@ -98,7 +140,9 @@ tables:
 "#;
     let round = customers(world_or_skip!(2)).await;
     let (_, report) = round.diff(Format::Ndjson).await;
-    let repaired = round.repair(&report, Policy::Plan(Plan::read(plan).unwrap())).await;
+    let repaired = round
+        .repair(&report, Policy::Plan(Plan::read(plan).unwrap()))
+        .await;
     let mut told = repaired.told.clone();
     told.sort();
     assert_eq!(
@@ -115,9 +159,19 @@ tables:
         ]
     );
     assert_eq!(repaired.outcome.exit_code(), 0);
-    let left: Vec<String> = round.world.diff().await.findings.iter().map(|found| found.difference().key.to_string()).collect();
+    let left: Vec<String> = round
+        .world
+        .diff()
+        .await
+        .findings
+        .iter()
+        .map(|found| found.difference().key.to_string())
+        .collect();
     assert_eq!(left, ["('10')", "('1999')"]);
-    assert_eq!(round.texts(1, "SELECT name || region FROM t WHERE id = 11").await, ["name 11changed"]);
+    assert_eq!(
+        round.texts(1, "SELECT name || region FROM t WHERE id = 11").await,
+        ["name 11changed"]
+    );
 }
 
 #[tokio::test]
@@ -128,7 +182,10 @@ async fn a_dry_run_does_the_same_and_changes_nothing() {
     let mut dry = options(FULL);
     dry.apply = Apply::DryRun;
     let rehearsed = round.repair_with(&report, dry).await.unwrap();
-    assert_eq!(round.texts(2, "SELECT t::text || xmin FROM t ORDER BY id").await, before);
+    assert_eq!(
+        round.texts(2, "SELECT t::text || xmin FROM t ORDER BY id").await,
+        before
+    );
     assert_eq!(rehearsed.report["changes"]["n2"]["would_upsert"], 7);
     assert_eq!(rehearsed.report["changes"]["n2"]["would_delete"], 2);
     let repaired = round.repair(&report, FULL).await;
@@ -145,11 +202,17 @@ async fn the_repair_as_sql_does_the_same_and_compares_first() {
     let rehearsed = round.repair_with(&report, dry).await.unwrap();
     assert_eq!(rehearsed.scripts[0], "");
     // Somebody changes a row before the script is run: it is left alone.
-    round.world.on(2, "UPDATE t SET name = 'meanwhile' WHERE id = 20").await;
+    round
+        .world
+        .on(2, "UPDATE t SET name = 'meanwhile' WHERE id = 20")
+        .await;
     round.world.on(2, &rehearsed.scripts[1]).await;
     let left = round.world.diff().await;
     assert_eq!(left.findings.len(), 1, "{:?}", left.lines());
-    assert_eq!(round.texts(2, "SELECT name FROM t WHERE id = 20").await, ["meanwhile"]);
+    assert_eq!(
+        round.texts(2, "SELECT name FROM t WHERE id = 20").await,
+        ["meanwhile"]
+    );
 }
 
 /// A value of each type on n1, another or none on n2.
@@ -173,9 +236,17 @@ const TYPES: [(&str, &str, &str); 46] = [
     ("time", "23:59:59.999999", "24:00:00"),
     ("time with time zone", "12:00:00+02", "12:00:00+01"),
     ("timestamp", "294276-12-31 23:59:59.999999", "-infinity"),
-    ("timestamptz", "2026-07-01 12:00:00.123456+02", "2026-07-01 12:00:00.123457+02"),
+    (
+        "timestamptz",
+        "2026-07-01 12:00:00.123456+02",
+        "2026-07-01 12:00:00.123457+02",
+    ),
     ("interval", "1 year 2 mons -3 days 04:05:06.789", "30 days"),
-    ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"),
+    (
+        "uuid",
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12",
+    ),
     ("inet", "192.168.0.1/24", "::1"),
     ("cidr", "192.168.0.0/16", "10.0.0.0/8"),
     ("macaddr", "08:00:2b:01:02:03", "08:00:2b:01:02:04"),
@@ -195,7 +266,11 @@ const TYPES: [(&str, &str, &str); 46] = [
     ("text[]", "{\"a,b\",\"NULL\",NULL,\"\\\"\"}", "{x}"),
     ("numeric[]", "{1.0,1.00}", "{1}"),
     ("int4range", "[1,5)", "empty"),
-    ("tstzmultirange", "{[2026-01-01 00:00:00+00,2026-02-01 00:00:00+00)}", "{}"),
+    (
+        "tstzmultirange",
+        "{[2026-01-01 00:00:00+00,2026-02-01 00:00:00+00)}",
+        "{}",
+    ),
     ("mood", "so so", "happy"),
     ("positive", "5.50", "6"),
     ("pair", "(1,\"a,b\")", "(,)"),
@@ -206,7 +281,11 @@ const TYPES: [(&str, &str, &str); 46] = [
 async fn every_type_goes_round() {
     for format in [Format::Ndjson, Format::Ace] {
         let round = Round::new(world_or_skip!(2));
-        let columns: Vec<String> = TYPES.iter().enumerate().map(|(n, (kind, ..))| format!("c{n} {kind}")).collect();
+        let columns: Vec<String> = TYPES
+            .iter()
+            .enumerate()
+            .map(|(n, (kind, ..))| format!("c{n} {kind}"))
+            .collect();
         let table = format!(
             "CREATE TYPE mood AS ENUM ('happy', 'so so'); CREATE DOMAIN positive AS numeric CHECK (VALUE > 0); \
              CREATE TYPE pair AS (a int, b text); CREATE TABLE t (id int PRIMARY KEY, {})",
@@ -214,11 +293,28 @@ async fn every_type_goes_round() {
         );
         round.world.all(&table).await;
         let literal = |text: &str| format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
-        let values = |pick: &dyn Fn(&(&str, &str, &str)) -> String| TYPES.iter().map(pick).collect::<Vec<_>>().join(", ");
-        let (one, other) = (values(&|(_, one, _)| literal(one)), values(&|(_, _, other)| literal(other)));
+        let values = |pick: &dyn Fn(&(&str, &str, &str)) -> String| {
+            TYPES.iter().map(pick).collect::<Vec<_>>().join(", ")
+        };
+        let (one, other) = (
+            values(&|(_, one, _)| literal(one)),
+            values(&|(_, _, other)| literal(other)),
+        );
         let nulls = values(&|_| "NULL".into());
-        round.world.on(1, &format!("INSERT INTO t VALUES (1, {one}), (2, {one}), (3, {nulls}), (4, {other})")).await;
-        round.world.on(2, &format!("INSERT INTO t VALUES (1, {other}), (2, {nulls}), (3, {one})")).await;
+        round
+            .world
+            .on(
+                1,
+                &format!("INSERT INTO t VALUES (1, {one}), (2, {one}), (3, {nulls}), (4, {other})"),
+            )
+            .await;
+        round
+            .world
+            .on(
+                2,
+                &format!("INSERT INTO t VALUES (1, {other}), (2, {nulls}), (3, {one})"),
+            )
+            .await;
         let (verdict, report) = round.diff(format).await;
         assert_eq!(verdict, Verdict::Differ);
         let repaired = round.repair(&report, FULL).await;
@@ -248,7 +344,10 @@ async fn c6_keys_of_every_type_and_of_several_parts_find_their_rows() {
              INSERT INTO t SELECT {value}, CASE WHEN i % 2 = 0 THEN 'a|b' ELSE 'b|c' END, i FROM generate_series(1, 50) AS i"
         );
         round.world.all(&table).await;
-        round.world.on(2, "DELETE FROM t WHERE v <= 5; UPDATE t SET v = -v WHERE v <= 10").await;
+        round
+            .world
+            .on(2, "DELETE FROM t WHERE v <= 5; UPDATE t SET v = -v WHERE v <= 10")
+            .await;
         let (_, report) = round.diff(Format::Ace).await;
         let repaired = round.repair(&report, FULL).await;
         assert_eq!(repaired.counts(2), "5/5/0/0/0", "{kind}: {:?}", repaired.told);

@@ -12,7 +12,10 @@ const TIMES: &str = "SELECT pg_xact_commit_timestamp(xmin)::text FROM t ORDER BY
 async fn commit_times_and_origins_are_preserved_when_asked_for() {
     for keeping in [OriginKeeping::Preserve, OriginKeeping::Local] {
         let round = Round::new(world_or_skip!(2));
-        round.world.all("CREATE TABLE t (id int PRIMARY KEY, v text)").await;
+        round
+            .world
+            .all("CREATE TABLE t (id int PRIMARY KEY, v text)")
+            .await;
         round.world.on(1, "INSERT INTO t VALUES (1, 'a')").await;
         round.world.on(1, "INSERT INTO t VALUES (2, 'b')").await;
         round.world.on(2, "INSERT INTO t VALUES (2, 'x'), (3, 'c')").await;
@@ -26,7 +29,11 @@ async fn commit_times_and_origins_are_preserved_when_asked_for() {
         assert_eq!(n1 == n2, keeping == OriginKeeping::Preserve, "{n1:?} {n2:?}");
         let origins = "SELECT coalesce(o.roname, 'none') FROM t, LATERAL pg_xact_commit_timestamp_origin(t.xmin) AS c \
                        LEFT JOIN pg_replication_origin AS o ON o.roident = c.roident ORDER BY t.id";
-        let expected = if keeping == OriginKeeping::Preserve { "node_n1" } else { "none" };
+        let expected = if keeping == OriginKeeping::Preserve {
+            "node_n1"
+        } else {
+            "none"
+        };
         assert_eq!(round.texts(2, origins).await, [expected, expected]);
     }
 }

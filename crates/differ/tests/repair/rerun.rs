@@ -42,20 +42,41 @@ async fn keys_of_every_type_are_found_again() {
                 "CREATE TABLE t (k {kind} PRIMARY KEY, v int); INSERT INTO t SELECT {value}, i FROM generate_series(1, 50) AS i"
             );
             round.world.all(&table).await;
-            round.world.on(2, "DELETE FROM t WHERE v <= 5; UPDATE t SET v = -v WHERE v <= 10").await;
+            round
+                .world
+                .on(2, "DELETE FROM t WHERE v <= 5; UPDATE t SET v = -v WHERE v <= 10")
+                .await;
             let (_, report) = round.diff(format).await;
             // Nothing has happened: all ten still differ.
             let (summary, path) = again(&round, &report).await;
-            assert_eq!((summary.verdict, summary.confirmed, summary.unknown), (Verdict::Differ, 10, 0), "{kind} {summary:?}");
+            assert_eq!(
+                (summary.verdict, summary.confirmed, summary.unknown),
+                (Verdict::Differ, 10, 0),
+                "{kind} {summary:?}"
+            );
             // Two are gone on both nodes, three were put right, one came to differ that the report does not list.
             round.world.on(1, "DELETE FROM t WHERE v <= 2").await;
-            round.world.on(2, "UPDATE t SET v = -v WHERE v BETWEEN -8 AND -6; UPDATE t SET v = 0 WHERE v = 20").await;
+            round
+                .world
+                .on(
+                    2,
+                    "UPDATE t SET v = -v WHERE v BETWEEN -8 AND -6; UPDATE t SET v = 0 WHERE v = 20",
+                )
+                .await;
             let (summary, path_again) = again(&round, &path).await;
-            assert_eq!((summary.verdict, summary.confirmed), (Verdict::Differ, 5), "{kind}");
+            assert_eq!(
+                (summary.verdict, summary.confirmed),
+                (Verdict::Differ, 5),
+                "{kind}"
+            );
             round.world.on(1, "DELETE FROM t WHERE v <= 10").await;
             round.world.on(2, "DELETE FROM t WHERE v <= 10 AND v <> 0").await;
             let (summary, _) = again(&round, &path_again).await;
-            assert_eq!((summary.verdict, summary.confirmed), (Verdict::Match, 0), "{kind}");
+            assert_eq!(
+                (summary.verdict, summary.confirmed),
+                (Verdict::Match, 0),
+                "{kind}"
+            );
         }
     }
 }
@@ -69,18 +90,28 @@ async fn a_report_that_is_not_about_the_whole_table_never_ends_in_a_match() {
     let (_, report) = round.diff(Format::Ndjson).await;
     round.world.on(1, "DELETE FROM t WHERE v <= 5").await;
     let (summary, _) = again(&round, &report).await;
-    assert_eq!((summary.verdict, summary.confirmed), (Verdict::Unknown, 0), "{summary:?}");
+    assert_eq!(
+        (summary.verdict, summary.confirmed),
+        (Verdict::Unknown, 0),
+        "{summary:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_node_that_refuses_makes_it_unknown() {
     let mut round = Round::new(world_or_skip!(2));
-    round.world.all("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)").await;
+    round
+        .world
+        .all("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2)")
+        .await;
     round.world.on(2, "DELETE FROM t WHERE v = 1").await;
     let (_, report) = round.diff(Format::Ndjson).await;
     round.world.on(1, "DELETE FROM t WHERE v = 1").await;
     round.world.statement_timeout = std::time::Duration::from_millis(300);
-    round.world.on(2, "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE").await;
+    round
+        .world
+        .on(2, "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        .await;
     let servers: Vec<_> = round.world.nodes().into_iter().map(|node| node.server).collect();
     let path = round.directory.path().join("again.ndjson");
     let ended = rerun(
@@ -93,5 +124,11 @@ async fn a_node_that_refuses_makes_it_unknown() {
     )
     .await;
     // Refused while preparing or while reading: never a match.
-    assert!(ended.is_err() || ended.as_ref().is_ok_and(|summary| summary.verdict == Verdict::Unknown), "{ended:?}");
+    assert!(
+        ended.is_err()
+            || ended
+                .as_ref()
+                .is_ok_and(|summary| summary.verdict == Verdict::Unknown),
+        "{ended:?}"
+    );
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use changeling_differ::engine::DiffJob;
 use changeling_differ::model::{Key, NodeName, TableShape, Verdict};
 use changeling_differ::repair::{
-    Apply, Event, OriginKeeping, Policy, Repair, RepairError, RepairLog, RepairOptions, RepairOutcome, RepairReport,
-    Script, Triggers,
+    Apply, Event, OriginKeeping, Policy, Repair, RepairError, RepairLog, RepairOptions, RepairOutcome,
+    RepairReport, Script, Triggers,
 };
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::recorded::RecordedReport;
@@ -62,7 +62,11 @@ impl Round {
 
     /// Compares and writes the report; the verdict and the file.
     pub(crate) async fn diff(&self, format: Format) -> (Verdict, PathBuf) {
-        let cluster = self.world.prepare().await.unwrap_or_else(|error| panic!("{error}"));
+        let cluster = self
+            .world
+            .prepare()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         let path = self.directory.path().join("report.ndjson");
         let host = host();
         let job = DiffJob::start(
@@ -89,16 +93,28 @@ impl Round {
     }
 
     pub(crate) async fn repair(&self, report: &std::path::Path, policy: Policy) -> Repaired {
-        self.repair_with(report, options(policy)).await.unwrap_or_else(|error| panic!("{error}"))
+        self.repair_with(report, options(policy))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    pub(crate) async fn repair_with(&self, report: &std::path::Path, options: RepairOptions) -> Result<Repaired, RepairError> {
+    pub(crate) async fn repair_with(
+        &self,
+        report: &std::path::Path,
+        options: RepairOptions,
+    ) -> Result<Repaired, RepairError> {
         let servers: Vec<_> = self.world.nodes().into_iter().map(|node| node.server).collect();
         let repair = Repair::connect(RecordedReport::open(report)?, &servers, options).await?;
         let nodes = repair.nodes().len();
         let told = Told::default();
         let outputs: Vec<Output> = (0..nodes).map(|_| Output::default()).collect();
-        let mut script = Script::new(outputs.iter().cloned().map(|output| Box::new(output) as _).collect());
+        let mut script = Script::new(
+            outputs
+                .iter()
+                .cloned()
+                .map(|output| Box::new(output) as _)
+                .collect(),
+        );
         let mut report = RepairReport::new(nodes).unwrap();
         let outcome = {
             let mut logs = Logs(told.clone(), &mut script, &mut report);
@@ -107,7 +123,9 @@ impl Round {
         script.finish().unwrap();
         let mut written = Vec::new();
         let head = serde_json::json!({"operation_type": "table-repair"});
-        report.write(head.as_object().unwrap(), &outcome, &mut written).unwrap();
+        report
+            .write(head.as_object().unwrap(), &outcome, &mut written)
+            .unwrap();
         Ok(Repaired {
             outcome,
             told: told.0.lock().unwrap().clone(),

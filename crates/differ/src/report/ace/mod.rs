@@ -13,6 +13,7 @@
 mod cell;
 pub mod read;
 mod summary;
+mod walk;
 mod write;
 
 pub use read::AceReport;

@@ -5,16 +5,16 @@
 //! their key's hash. One such file at a time is joined in memory.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::walk::{Document, Fields, RowPlace};
 use super::{AceSummary, METADATA};
 use crate::model::{Cell, Key, Row};
 use crate::report::ReportError;
@@ -100,15 +100,6 @@ impl AceReport {
     }
 }
 
-/// Where a row stands.
-#[derive(Clone, Copy)]
-struct RowPlace<'a> {
-    pair: &'a str,
-    node: &'a str,
-}
-
-type Fields = Vec<(String, Box<RawValue>)>;
-
 fn parse(path: &Path, document: Document<'_>) -> Result<(), ReportError> {
     let file = File::open(path).map_err(ReportError::file("open", path))?;
     let mut input = serde_json::Deserializer::from_reader(BufReader::with_capacity(256 * 1024, file));
@@ -118,205 +109,6 @@ fn parse(path: &Path, document: Document<'_>) -> Result<(), ReportError> {
         line: error.line(),
         message: error.to_string(),
     })
-}
-
-struct Document<'a> {
-    rows: &'a mut dyn FnMut(RowPlace<'_>, Fields) -> io::Result<()>,
-    summary: &'a mut Option<AceSummary>,
-    /// Whether rows are passed over.
-    skip: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Document<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with diffs and summary")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "diffs" if !self.skip => map.next_value_seed(Pairs {
-                    rows: &mut *self.rows,
-                })?,
-                "summary" => *self.summary = Some(map.next_value()?),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// `{"n1/n2": {"rows": …}}`
-struct Pairs<'a> {
-    rows: &'a mut dyn FnMut(RowPlace<'_>, Fields) -> io::Result<()>,
-}
-
-impl<'de> DeserializeSeed<'de> for Pairs<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pairs<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of pairs of nodes")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(pair) = map.next_key::<String>()? {
-            map.next_value_seed(Pair {
-                pair: &pair,
-                rows: &mut *self.rows,
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// `{"rows": {"n1": […], "n2": […]}}`
-struct Pair<'a> {
-    pair: &'a str,
-    rows: &'a mut dyn FnMut(RowPlace<'_>, Fields) -> io::Result<()>,
-}
-
-impl<'de> DeserializeSeed<'de> for Pair<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pair<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with rows")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            if name == "rows" {
-                map.next_value_seed(Nodes {
-                    pair: self.pair,
-                    rows: &mut *self.rows,
-                })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// `{"n1": […], "n2": […]}`
-struct Nodes<'a> {
-    pair: &'a str,
-    rows: &'a mut dyn FnMut(RowPlace<'_>, Fields) -> io::Result<()>,
-}
-
-impl<'de> DeserializeSeed<'de> for Nodes<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Nodes<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of nodes")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(node) = map.next_key::<String>()? {
-            let place = RowPlace {
-                pair: self.pair,
-                node: &node,
-            };
-            map.next_value_seed(Rows {
-                place,
-                rows: &mut *self.rows,
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// `[{…}, …]`, or null as Go writes a list that never was.
-struct Rows<'a> {
-    place: RowPlace<'a>,
-    rows: &'a mut dyn FnMut(RowPlace<'_>, Fields) -> io::Result<()>,
-}
-
-impl<'de> DeserializeSeed<'de> for Rows<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<(), D::Error> {
-        input.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Rows<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of rows")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(RowFields(fields)) = list.next_element()? {
-            (self.rows)(self.place, fields).map_err(A::Error::custom)?;
-        }
-        Ok(())
-    }
-}
-
-/// A row's fields in the order of the file, numbers as they are written.
-struct RowFields(Fields);
-
-impl<'de> Deserialize<'de> for RowFields {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a row")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(fields)
-            }
-        }
-        input.deserialize_map(FieldsVisitor).map(Self)
-    }
 }
 
 #[derive(Default, Deserialize)]

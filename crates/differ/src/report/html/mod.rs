@@ -32,7 +32,10 @@ const SCRIPT: &str = include_str!("page.js");
 /// Reading the sorted report or writing fails.
 pub fn write(report: &mut SortedReport, output: &mut impl Write) -> io::Result<()> {
     let survey = Survey::of(report)?;
-    let title = format!("{}.{}", report.header.shape.name.schema, report.header.shape.name.table);
+    let title = format!(
+        "{}.{}",
+        report.header.shape.name.schema, report.header.shape.name.table
+    );
     let mut parts = PAGE.split("<!--part-->");
     let mut part = || parts.next().unwrap_or_default();
     output.write_all(part().as_bytes())?;
@@ -78,7 +81,9 @@ impl Survey {
             });
             Ok(())
         })?;
-        let scale = ends.as_ref().map(|(first, last)| Scale::new(&first.key.0[0], &last.key.0[0]));
+        let scale = ends
+            .as_ref()
+            .map(|(first, last)| Scale::new(&first.key.0[0], &last.key.0[0]));
         let mut bars = vec![Bar::default(); BARS];
         let mut place = 0;
         report.for_each(|_, finding| {
@@ -114,9 +119,16 @@ fn mark_changing(difference: &Difference, changing: &mut [bool]) {
 
 /// Where a key's first column lies between the first and the last difference.
 enum Scale {
-    Numbers { first: f64, span: f64 },
+    Numbers {
+        first: f64,
+        span: f64,
+    },
     /// By the bytes behind what all keys have in common.
-    Texts { common: usize, first: f64, span: f64 },
+    Texts {
+        common: usize,
+        first: f64,
+        span: f64,
+    },
     /// All have the same: by rank.
     Rank,
 }
@@ -126,14 +138,25 @@ impl Scale {
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
         if let (Some(first), Some(last)) = (number(first), number(last)) {
             if last > first {
-                return Self::Numbers { first, span: last - first };
+                return Self::Numbers {
+                    first,
+                    span: last - first,
+                };
             }
             return Self::Rank;
         }
-        let common = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
+        let common = first
+            .bytes()
+            .zip(last.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
         let (first, last) = (fraction(first, common), fraction(last, common));
         if last > first {
-            Self::Texts { common, first, span: last - first }
+            Self::Texts {
+                common,
+                first,
+                span: last - first,
+            }
         } else {
             Self::Rank
         }
@@ -141,7 +164,9 @@ impl Scale {
 
     fn bar(&self, part: &str, place: u64, total: u64) -> usize {
         let share = match self {
-            Self::Numbers { first, span } => part.parse::<f64>().map_or(0.0, |number| (number - first) / span),
+            Self::Numbers { first, span } => {
+                part.parse::<f64>().map_or(0.0, |number| (number - first) / span)
+            }
             Self::Texts { common, first, span } => (fraction(part, *common) - first) / span,
             Self::Rank => place as f64 / total.max(1) as f64,
         };
@@ -153,7 +178,9 @@ impl Scale {
 /// The bytes from `start` on as a number between 0 and 1.
 fn fraction(text: &str, start: usize) -> f64 {
     let bytes = text.bytes().skip(start).take(6);
-    bytes.rev().fold(0.0, |behind, byte| (f64::from(byte) + behind) / 256.0)
+    bytes
+        .rev()
+        .fold(0.0, |behind, byte| (f64::from(byte) + behind) / 256.0)
 }
 
 fn head(report: &SortedReport, survey: &Survey) -> Value {
@@ -166,7 +193,10 @@ fn head(report: &SortedReport, survey: &Survey) -> Value {
             "changing": survey.changing[position],
         })
     });
-    let pairs = summary.confirmed_by_pair.iter().map(|(a, b, count)| json!([a, b, count]));
+    let pairs = summary
+        .confirmed_by_pair
+        .iter()
+        .map(|(a, b, count)| json!([a, b, count]));
     json!({
         "table": [header.shape.name.schema, header.shape.name.table],
         "nodes": header.nodes,
@@ -251,9 +281,14 @@ fn into_difference(finding: Finding) -> Difference {
 /// JSON that no browser takes for the end of the script that holds it, or for anything but data.
 fn write_json(value: &Value, class: &str, output: &mut impl Write) -> io::Result<()> {
     let text = serde_json::to_string(value)?.replace('<', "\\u003c");
-    writeln!(output, "<script type=\"application/json\" class=\"{class}\">{text}</script>")
+    writeln!(
+        output,
+        "<script type=\"application/json\" class=\"{class}\">{text}</script>"
+    )
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
