@@ -12,14 +12,15 @@ const LARGEST_BLOCK: u64 = 1_000_000;
 /// Compare a table on several nodes.
 #[derive(Clone, Debug, PartialEq, Args)]
 #[command(
-    about = "Compare a table on several PostgreSQL nodes",
-    long_about = "Compares a table on two or more PostgreSQL nodes and reports every row that is not the same on all of \
+    about = "Compare a table on several nodes",
+    long_about = "Compares a table on two or more nodes (PostgreSQL, or MySQL and MariaDB) and reports every row that is not the same on all of \
                   them. Reads only. Ends with 0 if the tables match, 1 if they differ, 2 if something could not be \
                   established, 3 for a mistake in these arguments.",
     after_help = "The nodes come from a service file (sections [CLUSTER] and [CLUSTER.NODE]), from CLUSTER.json in this \
                   directory, or from --node.\n\n\
                   changeling table-diff demo public.orders\n\
-                  changeling table-diff --node a=postgres://u@h1/db --node b=postgres://u@h2/db public.orders"
+                  changeling table-diff --node a=postgres://u@h1/db --node b=postgres://u@h2/db public.orders\n\
+                  changeling table-diff --node p=mysql://u:s@primary/ --node r=mysql://u:s@replica/ shop.orders"
 )]
 pub struct TableDiffArgs {
     /// `[CLUSTER] SCHEMA.TABLE`; no cluster with --node.

@@ -6,13 +6,16 @@ mod progress;
 
 use std::num::NonZeroU64;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use changeling_core::actor::{ActorHost, HostOptions};
 use changeling_core::ident::TableName;
 use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
-use changeling_differ::model::{Comparison, JobSummary};
-use changeling_differ::postgres::{ColumnChoice, PgCluster, PgNode, PgTerms, SnapshotMode};
+use changeling_differ::model::{Comparison, JobSummary, TableShape};
+use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
+use changeling_differ::postgres::{ColumnChoice, PgCluster, PgTerms, SnapshotMode};
+use changeling_differ::side::Side;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::diff::{Compare, Progress, Snapshot, TableDiffArgs};
@@ -20,6 +23,7 @@ use crate::render::screen::{ProgressMode, Screen};
 use crate::signal::Signals;
 
 pub use nodes::nodes;
+use nodes::{Nodes, nodes_of_any_kind};
 use output::Report;
 
 /// Exit status for a mistake in the arguments.
@@ -56,11 +60,8 @@ impl DiffError {
 pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
     let (cluster, schema, table) = arguments.subject().map_err(DiffError::Usage)?;
     let table = TableName::new(schema, table);
-    let nodes: Vec<PgNode> = nodes(&arguments.nodes, cluster, &table, arguments.statement_timeout)?;
-    let terms = terms(arguments);
-    let prepared = PgCluster::prepare(&nodes, terms.clone())
-        .await
-        .context("the comparison cannot be made")?;
+    let nodes = nodes_of_any_kind(&arguments.nodes, cluster, &table, arguments.statement_timeout)?;
+    let prepared = prepare(arguments, nodes).await?;
     if arguments.explain {
         screen.print(&output::explanation(&prepared, arguments));
         return Ok(ExitCode::SUCCESS);
@@ -68,14 +69,13 @@ pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode,
     for note in prepared.notes.iter().filter(|_| !arguments.talk.quiet) {
         screen.complain(&format!("note: {note}\n"));
     }
-    let summary = compare(arguments, prepared, &terms, &table, screen).await?;
+    let summary = compare(arguments, prepared, &table, screen).await?;
     Ok(ExitCode::from(summary.verdict.exit_code()))
 }
 
 async fn compare(
     arguments: &TableDiffArgs,
-    prepared: PgCluster,
-    terms: &PgTerms,
+    prepared: Prepared,
     table: &TableName,
     screen: &Screen,
 ) -> anyhow::Result<JobSummary> {
@@ -94,7 +94,7 @@ async fn compare(
         .fold(0.0, f64::max);
     let report = Report::new(arguments, table);
     let sink = report.sink();
-    let subject = subject(prepared, terms, arguments);
+    let subject = subject(prepared, arguments);
     let job = DiffJob::start(&host, subject, settings(arguments), sink, stop);
     screen.show_bar(mode(arguments));
     let shown = tokio::spawn(progress::show(job.state(), estimate, screen.clone()));
@@ -120,6 +120,59 @@ async fn compare(
     Ok(summary)
 }
 
+/// Nodes that agreed, of whatever kind.
+struct Prepared {
+    shape: TableShape,
+    sides: Vec<Arc<dyn Side>>,
+    notes: Vec<String>,
+}
+
+async fn prepare(arguments: &TableDiffArgs, nodes: Nodes) -> Result<Prepared, DiffError> {
+    const WHAT: &str = "the comparison cannot be made";
+    match nodes {
+        Nodes::Postgres(nodes) => {
+            let cluster = PgCluster::prepare(&nodes, terms(arguments)).await.context(WHAT)?;
+            Ok(Prepared {
+                shape: cluster.shape,
+                sides: cluster.sides,
+                notes: cluster.notes,
+            })
+        }
+        Nodes::MySql(nodes) => {
+            let cluster = MySqlCluster::prepare(&nodes, mysql_terms(arguments)?)
+                .await
+                .context(WHAT)?;
+            Ok(Prepared {
+                shape: cluster.shape,
+                sides: cluster.sides,
+                notes: cluster.notes,
+            })
+        }
+    }
+}
+
+/// MySQL and MariaDB keep no commit times and give no snapshots to share.
+fn mysql_terms(arguments: &TableDiffArgs) -> Result<MySqlTerms, DiffError> {
+    let PgTerms {
+        columns,
+        comparison,
+        filter,
+        needs_commit_times,
+        snapshot,
+        ..
+    } = terms(arguments);
+    if needs_commit_times || snapshot != SnapshotMode::None {
+        return Err(DiffError::Usage(
+            "--until, --against-origin and --snapshot need PostgreSQL".into(),
+        ));
+    }
+    Ok(MySqlTerms {
+        columns,
+        comparison,
+        filter,
+    })
+}
+
 fn terms(arguments: &TableDiffArgs) -> PgTerms {
     PgTerms {
         columns: if !arguments.columns.is_empty() {
@@ -129,10 +182,7 @@ fn terms(arguments: &TableDiffArgs) -> PgTerms {
         } else {
             ColumnChoice::All
         },
-        comparison: match arguments.compare {
-            Compare::Exact => Comparison::Exact,
-            Compare::Semantic => Comparison::Semantic,
-        },
+        comparison: comparison(arguments),
         filter: arguments.table_filter.clone(),
         needs_commit_times: arguments.until.is_some() || arguments.against_origin.is_some(),
         snapshot: match arguments.snapshot {
@@ -144,12 +194,19 @@ fn terms(arguments: &TableDiffArgs) -> PgTerms {
     }
 }
 
-fn subject(prepared: PgCluster, terms: &PgTerms, arguments: &TableDiffArgs) -> DiffSubject {
+fn comparison(arguments: &TableDiffArgs) -> Comparison {
+    match arguments.compare {
+        Compare::Exact => Comparison::Exact,
+        Compare::Semantic => Comparison::Semantic,
+    }
+}
+
+fn subject(prepared: Prepared, arguments: &TableDiffArgs) -> DiffSubject {
     DiffSubject {
         sides: prepared.sides,
         shape: prepared.shape,
-        comparison: terms.comparison,
-        table_filter: terms.filter.clone(),
+        comparison: comparison(arguments),
+        table_filter: arguments.table_filter.clone(),
         concurrency_factor: arguments.concurrency_factor,
         notes: prepared.notes,
     }

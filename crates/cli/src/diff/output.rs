@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use changeling_core::ident::TableName;
 use changeling_differ::model::{DifferenceSink, Finding, JobHeader, JobSummary, SinkError, Verdict};
-use changeling_differ::postgres::PgCluster;
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::sort::SortedReport;
 use changeling_differ::report::{ace, csv, html};
@@ -18,6 +17,8 @@ use jiff::Timestamp;
 
 use crate::args::diff::{Output, TableDiffArgs};
 use crate::render::progress::count;
+
+use super::Prepared;
 
 /// Where the report goes.
 pub(super) enum Report {
@@ -195,7 +196,7 @@ fn unknown(summary: &JobSummary, text: &mut String) {
 }
 
 /// What would be run.
-pub(super) fn explanation(prepared: &PgCluster, arguments: &TableDiffArgs) -> String {
+pub(super) fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> String {
     let shape = &prepared.shape;
     let key: Vec<&str> = shape.key_columns().map(|column| column.name.as_str()).collect();
     let mut text = format!(

@@ -287,7 +287,7 @@ async fn writers_through_a_replica_make_no_false_difference() -> Result {
     topology.wait_caught_up(Duration::from_secs(30)).await?;
     let nodes = [
         node("n1", &topology.primary, "d1"),
-        node("n2", &topology.replica.server, "d1"),
+        node("n2", &topology.replica, "d1"),
     ];
     let go = Arc::new(AtomicBool::new(true));
     let writer = tokio::spawn({

@@ -240,14 +240,15 @@ impl TablePlan {
         selects.join(" UNION ALL ")
     }
 
-    /// The first 64 bits of a SHA-256 over the length-tagged texts.
+    /// The first 64 bits of a SHA-256 over the length-tagged texts. Whether a column is NULL is asked of the column: a
+    /// text that is too long is NULL as well, and must make the hash NULL.
     fn row_hash(&self) -> String {
         let tagged: Vec<String> = self
             .columns
             .iter()
             .map(|column| {
-                let text = column.text();
-                format!("COALESCE(CONCAT(LENGTH({text}), ':', {text}), 'N')")
+                let (name, text) = (quote(&column.name), column.text());
+                format!("IF(t.{name} IS NULL, 'N', CONCAT(LENGTH({text}), ':', {text}))")
             })
             .collect();
         format!(
