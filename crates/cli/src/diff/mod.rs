@@ -22,8 +22,7 @@ use crate::args::diff::{Compare, Progress, Snapshot, TableDiffArgs};
 use crate::render::screen::{ProgressMode, Screen};
 use crate::signal::Signals;
 
-pub use nodes::nodes;
-use nodes::{Nodes, nodes_of_any_kind};
+pub use nodes::{Nodes, nodes_of_any_kind};
 use output::Report;
 
 /// Exit status for a mistake in the arguments.

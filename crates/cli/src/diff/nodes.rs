@@ -15,7 +15,7 @@ use super::DiffError;
 
 /// Nodes of one kind.
 #[derive(Debug)]
-pub(super) enum Nodes {
+pub enum Nodes {
     /// PostgreSQL.
     Postgres(Vec<PgNode>),
     /// MySQL and MariaDB.
@@ -26,7 +26,7 @@ pub(super) enum Nodes {
 ///
 /// # Errors
 /// They are not known, fewer than two, or of two kinds.
-pub(super) fn nodes_of_any_kind(
+pub fn nodes_of_any_kind(
     arguments: &NodeArgs,
     cluster: Option<&str>,
     table: &TableName,
@@ -46,7 +46,7 @@ pub(super) fn nodes_of_any_kind(
 ///
 /// # Errors
 /// They are not known, or fewer than two.
-pub fn nodes(
+fn nodes(
     arguments: &NodeArgs,
     cluster: Option<&str>,
     table: &TableName,

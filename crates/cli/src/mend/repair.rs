@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::mend::TableRepairArgs;
-use crate::diff::{DiffError, FAILED};
+use crate::diff::{DiffError, FAILED, Nodes};
 use crate::render::progress::count;
 use crate::render::screen::Screen;
 use crate::signal::Signals;
@@ -37,11 +37,20 @@ const SHOWN: usize = 20;
 pub async fn run(arguments: &TableRepairArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
     let began = (Zoned::now(), Instant::now());
     let subject = Subject::open(&arguments.report, &arguments.nodes)?;
+    let servers = match subject.nodes {
+        Nodes::Postgres(nodes) => nodes.into_iter().map(|node| node.server).collect(),
+        Nodes::MySql(_) => {
+            return Err(DiffError::Usage(
+                "table-repair writes to PostgreSQL only; table-diff and table-rerun know MySQL and MariaDB"
+                    .into(),
+            ));
+        }
+    };
     let policy = policy(arguments, &subject.report)?;
     let stop = CancellationToken::new();
     let signals = Signals::listen().context("cannot listen for signals")?;
     let watching = tokio::spawn(signals.watch(stop.clone()));
-    let working = work(arguments, subject, policy, &stop);
+    let working = work(arguments, subject.report, servers, policy, &stop);
     let done = tokio::select! {
         done = working => done?,
         // The second signal: at once. The servers roll back what is not committed.
@@ -128,7 +137,8 @@ struct Done {
 
 async fn work(
     arguments: &TableRepairArgs,
-    subject: Subject,
+    report: RecordedReport,
+    servers: Vec<PgServer>,
     policy: Option<Policy>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Done> {
@@ -150,9 +160,9 @@ async fn work(
             OriginKeeping::Local
         },
     };
-    let origin = subject.report.against_origin.clone();
-    let logins = logins(&subject.servers);
-    let mut repair = Repair::connect(subject.report, &subject.servers, options)
+    let origin = report.against_origin.clone();
+    let logins = report.nodes.iter().map(|node| json!(node)).collect();
+    let mut repair = Repair::connect(report, &servers, options)
         .await
         .context("the repair cannot be made")?;
     let mut notes = repair.notes.clone();
@@ -200,11 +210,6 @@ async fn work(
         notes,
         head: (word, logins),
     })
-}
-
-/// How the nodes were reached, without passwords.
-fn logins(servers: &[PgServer]) -> serde_json::Value {
-    servers.iter().map(|server| json!(server.node())).collect()
 }
 
 fn script(directory: &Path, repair: &Repair) -> anyhow::Result<Script> {

@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use changeling_core::ident::TableName;
-use changeling_differ::engine::DiffSettings;
+use changeling_differ::engine::{DiffSettings, DiffSubject};
 use changeling_differ::model::{Comparison, JobSummary, Verdict};
+use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
+use changeling_differ::postgres::{PgCluster, PgTerms};
 use changeling_differ::report::ndjson::NdjsonSink;
+use changeling_differ::report::recorded::RecordedReport;
 use changeling_differ::report::sort::SortedReport;
 use changeling_differ::report::{ace, csv, html};
 use changeling_differ::rerun::rerun;
@@ -18,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::diff::{Compare, Output};
 use crate::args::mend::TableRerunArgs;
-use crate::diff::DiffError;
+use crate::diff::{DiffError, Nodes};
 use crate::render::progress::count;
 use crate::render::screen::Screen;
 use crate::signal::Signals;
@@ -41,14 +44,10 @@ pub async fn run(arguments: &TableRerunArgs, screen: &Screen) -> Result<ExitCode
     let lines = file(&subject.report.table, "ndjson");
     let sink = Box::new(NdjsonSink::new(&lines));
     let settings = DiffSettings::default();
-    let looking = rerun(
-        subject.report,
-        &subject.servers,
-        comparison,
-        &settings,
-        sink,
-        &stop,
-    );
+    let prepared = prepare(subject.nodes, comparison, &subject.report)
+        .await
+        .context("the rows cannot be looked at")?;
+    let looking = rerun(subject.report, &prepared, &settings, sink, &stop);
     let summary = tokio::select! {
         summary = looking => summary.context("the rerun failed")?,
         // The second signal: at once.
@@ -59,6 +58,40 @@ pub async fn run(arguments: &TableRerunArgs, screen: &Screen) -> Result<ExitCode
         screen.print(&outcome(&summary, &files));
     }
     Ok(status(summary.verdict.exit_code()))
+}
+
+/// The tables as they are compared.
+async fn prepare(
+    nodes: Nodes,
+    comparison: Comparison,
+    report: &RecordedReport,
+) -> anyhow::Result<DiffSubject> {
+    let (sides, shape, notes) = match nodes {
+        Nodes::Postgres(nodes) => {
+            let terms = PgTerms {
+                comparison,
+                ..PgTerms::default()
+            };
+            let cluster = PgCluster::prepare(&nodes, terms).await?;
+            (cluster.sides, cluster.shape, cluster.notes)
+        }
+        Nodes::MySql(nodes) => {
+            let terms = MySqlTerms {
+                comparison,
+                ..MySqlTerms::default()
+            };
+            let cluster = MySqlCluster::prepare(&nodes, terms).await?;
+            (cluster.sides, cluster.shape, cluster.notes)
+        }
+    };
+    Ok(DiffSubject {
+        sides,
+        shape,
+        comparison,
+        table_filter: report.table_filter.clone(),
+        concurrency_factor: 0.0,
+        notes,
+    })
 }
 
 fn file(table: &TableName, extension: &str) -> PathBuf {

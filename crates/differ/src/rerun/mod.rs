@@ -8,23 +8,24 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{DiffSettings, DiffSubject, KeySource, LookError, look_at_keys};
-use crate::model::{Comparison, DifferenceSink, JobSummary, Key};
-use crate::postgres::{PgCluster, PgNode, PgServer, PgTerms, PrepareError};
+use crate::model::{DifferenceSink, JobSummary, Key, NodeName};
 use crate::report::ReportError;
 use crate::report::recorded::RecordedReport;
 
 /// A rerun that ended without a summary.
 #[derive(Debug, thiserror::Error)]
 pub enum RerunError {
-    /// The tables cannot be compared.
-    #[error(transparent)]
-    Prepare(#[from] PrepareError),
     /// A report cannot be read or written.
     #[error(transparent)]
     Look(#[from] LookError<ReportError>),
-    /// A node of the report has no address.
-    #[error("the report is about node {0}, of which no address was given")]
-    Node(String),
+    /// The sides are not those of the report.
+    #[error("the report is about {report}, and {given} were given")]
+    Nodes {
+        /// Their names.
+        report: String,
+        /// Their names.
+        given: String,
+    },
     /// Rows are identified otherwise by now.
     #[error("the report identifies rows by ({report}), the table by ({table}); run table-diff again")]
     Key {
@@ -37,34 +38,27 @@ pub enum RerunError {
 
 /// Looks again at every key that the report lists, in flight or not, and hands what still differs to `sink`.
 ///
-/// The verdict is about these keys. It is no match if the report itself was not about the whole table.
+/// `subject` holds the report's nodes in the report's order. The verdict is about the listed keys; it is no match if the
+/// report itself was not about the whole table.
 ///
 /// # Errors
-/// [`RerunError`]; what happens to a node later is in the summary.
+/// [`RerunError`]; what happens to a node is in the summary.
 pub async fn rerun(
     report: RecordedReport,
-    servers: &[PgServer],
-    comparison: Comparison,
+    subject: &DiffSubject,
     settings: &DiffSettings,
     sink: Box<dyn DifferenceSink>,
     cancel: &CancellationToken,
 ) -> Result<JobSummary, RerunError> {
-    let mut nodes = Vec::new();
-    for name in &report.nodes {
-        let server = servers.iter().find(|server| server.node() == name);
-        nodes.push(PgNode {
-            server: server
-                .cloned()
-                .ok_or_else(|| RerunError::Node(name.to_string()))?,
-            table: report.table.clone(),
+    let given: Vec<&str> = subject.sides.iter().map(|side| side.node().as_str()).collect();
+    let listed: Vec<&str> = report.nodes.iter().map(NodeName::as_str).collect();
+    if given != listed {
+        return Err(RerunError::Nodes {
+            report: listed.join(", "),
+            given: given.join(", "),
         });
     }
-    let terms = PgTerms {
-        comparison,
-        ..PgTerms::default()
-    };
-    let cluster = PgCluster::prepare(&nodes, terms).await?;
-    let key: Vec<&str> = cluster
+    let key: Vec<&str> = subject
         .shape
         .key_columns()
         .map(|column| column.name.as_str())
@@ -75,16 +69,8 @@ pub async fn rerun(
             table: key.join(", "),
         });
     }
-    let subject = DiffSubject {
-        sides: cluster.sides,
-        shape: cluster.shape,
-        comparison,
-        table_filter: report.table_filter.clone(),
-        concurrency_factor: 0.0,
-        notes: cluster.notes,
-    };
     let mut keys = ReportKeys(report.with_in_flight());
-    Ok(look_at_keys(&subject, settings, &mut keys, sink, cancel).await?)
+    Ok(look_at_keys(subject, settings, &mut keys, sink, cancel).await?)
 }
 
 struct ReportKeys(RecordedReport);

@@ -354,3 +354,26 @@ async fn c6_keys_of_every_type_and_of_several_parts_find_their_rows() {
         assert_eq!(round.verdict().await, Verdict::Match, "{kind}");
     }
 }
+
+#[tokio::test]
+async fn a_hundred_thousand_differences_go_round() {
+    let round = Round::new(world_or_skip!(2));
+    round
+        .world
+        .all("CREATE TABLE t (id bigint PRIMARY KEY, a text, b timestamptz, c numeric)")
+        .await;
+    let rows = "INSERT INTO t SELECT i, 'some text ' || i, '2026-01-01'::timestamptz + i * interval '1 s', i / 7.0 FROM generate_series";
+    round.world.on(1, &format!("{rows}(1, 80000) AS i")).await;
+    round.world.on(2, &format!("{rows}(60001, 100000) AS i")).await;
+    round.world.on(2, "UPDATE t SET a = a || '!'").await;
+    let (_, report) = round.diff(Format::Ace).await;
+    let began = std::time::Instant::now();
+    let repaired = round.repair(&report, FULL).await;
+    eprintln!("repaired in {:?}", began.elapsed());
+    assert_eq!(repaired.counts(2), "60000/20000/20000/0/0");
+    assert_eq!(
+        (repaired.outcome.rechecked, repaired.outcome.remaining),
+        (100_000, 0)
+    );
+    assert_eq!(round.verdict().await, Verdict::Match);
+}

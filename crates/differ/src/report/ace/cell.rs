@@ -15,11 +15,16 @@ pub(super) fn write(cell: &Cell, column: &ColumnShape, output: &mut impl Write) 
             output.write_all(text.as_bytes())
         }
         ValueKind::Boolean if matches!(text, "true" | "false") => output.write_all(text.as_bytes()),
-        ValueKind::Text if column.type_text.starts_with("timestamp") => {
+        ValueKind::Text if is_timestamp(&column.type_text) => {
             serde_json::to_writer(output, &rfc3339(text)).map_err(io::Error::from)
         }
         _ => serde_json::to_writer(output, text).map_err(io::Error::from),
     }
+}
+
+/// PostgreSQL's time stamps; MySQL does not read the form that ACE writes.
+fn is_timestamp(type_text: &str) -> bool {
+    type_text.starts_with("timestamp") && type_text.ends_with("time zone")
 }
 
 /// `2026-07-01 10:00:00.5+00` as ACE writes it: `2026-07-01T10:00:00.5Z`. Years before 1 or after 9999 and the infinities
