@@ -186,3 +186,56 @@ async fn nodes_come_from_a_service_file_or_ace_s_cluster_file() -> changeling_su
     assert!(found.output.contains("on n1, n2"), "{}", found.output);
     Ok(())
 }
+
+/// Peak resident memory of a process so far, in KiB.
+#[cfg(target_os = "linux")]
+fn peak(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What broke ACE: 100 000 rows on one node, none on the other, blocks of 10 000, unit 500.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_hundred_thousand_differences_fit_into_48_mib() -> changeling_support::Result<()> {
+    const LIMIT_KIB: u64 = 48 * 1024;
+    let server = server_or_skip!(ServerSpec::postgres(15));
+    databases(&server).await;
+    server
+        .postgres("a")
+        .await?
+        .batch_execute(
+            "INSERT INTO t SELECT i, repeat(md5(i::text), 6), i FROM generate_series(3001, 100000) AS i",
+        )
+        .await?;
+    server.postgres("b").await?.batch_execute("TRUNCATE t").await?;
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_changeling"))
+        .current_dir(directory.path())
+        .args(["table-diff", "--node", &format!("n1={}", dsn(&server, "a"))])
+        .args(["--node", &format!("n2={}", dsn(&server, "b"))])
+        .args([
+            "public.t", "-b", "10000", "-u", "500", "-q", "-o", "ndjson", "-c", "1",
+        ])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut most = 0;
+    let status = loop {
+        most = most.max(peak(child.id()).unwrap_or(0));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(1));
+    let found = reports(directory.path(), "ndjson");
+    assert_eq!(
+        found[0].lines().count(),
+        100_002,
+        "a head, the differences, a foot"
+    );
+    assert!((1..LIMIT_KIB).contains(&most), "{most} KiB");
+    Ok(())
+}

@@ -213,6 +213,11 @@ impl TableDiffArgs {
                 self.block_size
             ));
         }
+        if self.max_connections == 1 && self.snapshot != Snapshot::None {
+            return Err(
+                "a snapshot takes a connection of its own: --max-connections must be at least 2".into(),
+            );
+        }
         let (schema, name) = table_parts(table)?;
         Ok((cluster, schema, name))
     }
@@ -221,9 +226,11 @@ impl TableDiffArgs {
     #[must_use]
     pub fn children(&self, processors: usize) -> NonZeroU32 {
         let wanted = (processors as f64 * self.concurrency_factor).round() as u32;
+        // A snapshot is kept by a connection of its own.
+        let kept = u32::from(self.snapshot != Snapshot::None);
         let wanted = match self.max_connections {
             0 => wanted,
-            most => wanted.min(most),
+            most => wanted.min(most.saturating_sub(kept)),
         };
         NonZeroU32::new(wanted).unwrap_or(NonZeroU32::MIN)
     }
@@ -305,6 +312,7 @@ mod tests {
     #[case(&["demo", "a"])]
     #[case(&["demo", "a.b", "--node", "n=host=x"])]
     #[case(&["demo", "a.b", "-b", "2000000"])]
+    #[case(&["demo", "a.b", "-M", "1", "--snapshot", "node"])]
     fn what_cannot_be_meant_is_refused(#[case] words: &[&str]) {
         assert!(parse(words).unwrap().subject().is_err());
     }

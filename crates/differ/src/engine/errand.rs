@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use futures_util::future::try_join_all;
 
-use crate::model::TableShape;
+use crate::model::{NodeName, TableShape};
 use crate::range::KeyRange;
-use crate::side::{Canceller, Digest, Digested, Session, Side, SideError};
+use crate::side::{Canceller, Digest, Digested, Session, Side, SideError, SideErrorKind};
 
 use super::collector::{Outlet, SharedTally};
 use super::judge::Judge;
@@ -86,7 +86,10 @@ impl Errands {
     ) -> Result<RangeOutcome, Unfinished> {
         own.open(&self.sides, brakes).await?;
         match task.work {
-            Work::Walk { rows, node } => Ok(walk(own.sessions[node].as_mut(), &task.range, rows).await?),
+            Work::Walk { rows, node } => {
+                let name = self.sides[node].node();
+                Ok(walk(name, own.sessions[node].as_mut(), &task.range, rows).await?)
+            }
             Work::Compare => self.compare(task, &mut own.sessions).await,
         }
     }
@@ -206,8 +209,21 @@ fn representatives(digests: &[Digest]) -> Vec<usize> {
         .collect()
 }
 
-async fn walk(session: &mut dyn Session, range: &KeyRange, rows: u64) -> Result<RangeOutcome, SideError> {
+async fn walk(
+    node: &NodeName,
+    session: &mut dyn Session,
+    range: &KeyRange,
+    rows: u64,
+) -> Result<RangeOutcome, SideError> {
     let end = session.step(range, rows).await?;
+    if end.is_some() && end == range.after {
+        // A type whose text is not its value: the walk would never end.
+        return Err(SideError::new(
+            node,
+            SideErrorKind::Permanent,
+            format_args!("the key does not come back from its text: {range} begins with itself"),
+        ));
+    }
     Ok(match end {
         None => RangeOutcome::Walked {
             block: range.clone(),

@@ -370,3 +370,19 @@ async fn c19_a_filter_chooses_rows_and_cannot_reach_further() {
     let error = world.prepare().await.unwrap_err().to_string();
     assert!(error.contains("no_such_column"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_blocks_have_the_rows_they_should_however_keys_clump() {
+    let world = world_or_skip!(2).with_ranges(100, 10);
+    // Never analysed, all keys but a few at one end: no estimate and no sample would cut this evenly.
+    world
+        .all(
+            "CREATE TABLE t (id bigint PRIMARY KEY, a text) WITH (autovacuum_enabled = off); \
+             INSERT INTO t SELECT i * i * i * i, repeat('x', 200) FROM generate_series(1, 2000) AS i",
+        )
+        .await;
+    let outcome = world.diff().await;
+    assert_eq!(outcome.summary.verdict, Verdict::Match);
+    // Twenty full ones and the open end.
+    assert_eq!(outcome.summary.ranges, 21);
+}
