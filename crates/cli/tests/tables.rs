@@ -208,3 +208,70 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
     assert!(said.contains("have been resolved"), "{said}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_is_compared_and_looked_at_again_and_not_repaired() -> Result<()> {
+    use mysql_async::prelude::Queryable as _;
+    let one = server_or_skip!(ServerSpec::mysql().dedicated());
+    let other = server_or_skip!(ServerSpec::mysql().dedicated());
+    let mut connections = Vec::new();
+    for server in [&one, &other] {
+        let mut connection = server.mysql().await?;
+        for text in [
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.t (k timestamp(6) NOT NULL, id decimal(20,2) NOT NULL, v varchar(20), PRIMARY KEY (k, id))",
+            "INSERT INTO shop.t VALUES ('2026-07-01 10:00:00.5', 1.10, 'a'), ('2026-07-01 10:00:00.5', 2, 'b')",
+        ] {
+            connection.query_drop(text).await.unwrap();
+        }
+        connections.push(connection);
+    }
+    connections[1]
+        .query_drop("UPDATE shop.t SET v = 'x' WHERE id = 1.10")
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |words: &[&str]| {
+        let node = |name: &str, server: &Server| {
+            let login = format!("{}:{}", server.user(), server.password());
+            format!("{name}=mysql://{login}@{}:{}/shop", server.host(), server.port())
+        };
+        let output = Command::new(env!("CARGO_BIN_EXE_changeling"))
+            .args([
+                words[0],
+                "--node",
+                &node("n1", &one),
+                "--node",
+                &node("n2", &other),
+            ])
+            .args(&words[1..])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    let (status, said) = run(&["table-diff", "shop.t"]);
+    assert_eq!(status, 1, "{said}");
+    let json = walk(directory.path())
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "json"));
+    let json = json.unwrap().display().to_string();
+    let (status, said) = run(&["table-rerun", "shop.t", "-f", &json]);
+    assert_eq!(status, 1, "{said}");
+    let (status, said) = run(&["table-repair", "shop.t", "-f", &json, "-r", "n1"]);
+    assert_eq!(status, 3, "{said}");
+    assert!(said.contains("PostgreSQL only"), "{said}");
+    connections[0]
+        .query_drop("DELETE FROM shop.t WHERE id = 1.10")
+        .await
+        .unwrap();
+    connections[1]
+        .query_drop("DELETE FROM shop.t WHERE id = 1.10")
+        .await
+        .unwrap();
+    let (status, said) = run(&["table-rerun", "shop.t", "-f", &json]);
+    assert_eq!(status, 0, "{said}");
+    drop(connections);
+    Ok(())
+}
