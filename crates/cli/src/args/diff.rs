@@ -56,6 +56,9 @@ pub struct TableDiffArgs {
     /// Do not judge rows with a version committed later than this (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub until: Option<Timestamp>,
+    /// ACE's; no extension is needed here, which is said, and none is created.
+    #[arg(long)]
+    pub ensure_pgcrypto: bool,
     /// When values are the same.
     #[arg(long, value_enum, default_value_t = Compare::Exact)]
     pub compare: Compare,

@@ -65,6 +65,9 @@ pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode,
         screen.print(&output::explanation(&prepared, arguments));
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.ensure_pgcrypto {
+        screen.complain("note: --ensure-pgcrypto: no extension is needed, and none was created\n");
+    }
     for note in prepared.notes.iter().filter(|_| !arguments.talk.quiet) {
         screen.complain(&format!("note: {note}\n"));
     }
