@@ -199,7 +199,7 @@ async fn work(
     let outcome = repair
         .run(&mut logs, stop)
         .await
-        .context("the repair failed; what it had committed stays")?;
+        .context("the repair failed")?;
     if let Some(script) = &mut logs.script {
         script.finish().context("the SQL could not be written")?;
     }
