@@ -378,7 +378,7 @@ async fn p1_blocks_have_the_rows_they_should_however_keys_clump() {
     world
         .all(
             "CREATE TABLE t (id bigint PRIMARY KEY, a text) WITH (autovacuum_enabled = off); \
-             INSERT INTO t SELECT i * i * i * i, repeat('x', 200) FROM generate_series(1, 2000) AS i",
+             INSERT INTO t SELECT i::bigint * i * i * i, repeat('x', 200) FROM generate_series(1, 2000) AS i",
         )
         .await;
     let outcome = world.diff().await;
