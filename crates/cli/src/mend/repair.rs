@@ -196,10 +196,7 @@ async fn work(
             None => None,
         },
     };
-    let outcome = repair
-        .run(&mut logs, stop)
-        .await
-        .context("the repair failed")?;
+    let outcome = repair.run(&mut logs, stop).await.context("the repair failed")?;
     if let Some(script) = &mut logs.script {
         script.finish().context("the SQL could not be written")?;
     }
