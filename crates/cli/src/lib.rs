@@ -4,7 +4,7 @@
 //! * [`settings`] – defaults, file, environment and flags, put together into the migration's settings;
 //! * [`serve`] – the command socket and its client;
 //! * [`render`] – status lines, progress bar, log;
-//! * [`migrate`], [`demo`] – what the subcommands do; [`signal`] – how they are stopped.
+//! * [`migrate`], [`diff`], [`mend`], [`demo`] – what the subcommands do; [`signal`] – how they are stopped.
 //!
 //! The work itself is in `changeling-applier`.
 
@@ -15,6 +15,8 @@ use jiff::Zoned;
 
 pub mod args;
 pub mod demo;
+pub mod diff;
+pub mod mend;
 pub mod migrate;
 pub mod render;
 pub mod serve;
@@ -49,6 +51,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
         Invocation::Demo(arguments) => demo(&arguments, &screen),
+        Invocation::TableDiff(arguments) => {
+            on_tables(arguments.talk, &screen, diff::run(&arguments, &screen))
+        }
+        Invocation::TableRerun(arguments) => {
+            on_tables(arguments.talk, &screen, mend::rerun(&arguments, &screen))
+        }
+        Invocation::TableRepair(arguments) => {
+            on_tables(arguments.talk, &screen, mend::repair(&arguments, &screen))
+        }
+        Invocation::Misused(message) => {
+            let _ = message.print();
+            ExitCode::from(diff::USAGE)
+        }
     }
 }
 
@@ -104,6 +119,36 @@ fn demo(arguments: &args::demo::DemoArgs, screen: &Screen) -> ExitCode {
     match ended {
         Ok(ended) => ended.into(),
         Err(error) => fail(screen, LogSettings::default(), &error, 1),
+    }
+}
+
+/// Runs a command whose exit status is a verdict.
+fn on_tables(
+    talk: args::diff::TalkArgs,
+    screen: &Screen,
+    work: impl Future<Output = Result<ExitCode, diff::DiffError>>,
+) -> ExitCode {
+    let settings = LogSettings {
+        level: match talk {
+            args::diff::TalkArgs { debug: true, .. } => LogLevel::Debug,
+            args::diff::TalkArgs { quiet: true, .. } => LogLevel::Error,
+            _ => LogLevel::Warning,
+        },
+        ..LogSettings::default()
+    };
+    log::install(settings, screen);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(screen, settings, &error.into(), diff::FAILED),
+    };
+    let ended = runtime.block_on(Box::pin(work));
+    runtime.shutdown_background();
+    match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            let status = error.exit_status();
+            fail(screen, settings, &error.into(), status)
+        }
     }
 }
 

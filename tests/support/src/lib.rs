@@ -24,6 +24,7 @@
 //! Every server that the harness starts has a temporary directory and a free port. It is gone when the [`Server`] is
 //! dropped, and also when the process dies of a panic, Ctrl-C or `kill -9`: see `reaper.rs`.
 
+mod browser;
 mod cache;
 mod command;
 mod error;
@@ -37,6 +38,7 @@ pub mod skip;
 mod source;
 mod spec;
 
+pub use browser::Browser;
 pub use error::{Result, SupportError, Unavailable};
 pub use fault_proxy::{FaultProxy, Traffic};
 pub use replica::{Replica, Topology, TopologySpec};

@@ -1,7 +1,7 @@
 //! Where a server comes from: the four ways, and the order in which they are tried.
 
 pub(crate) mod address;
-mod apt;
+pub(crate) mod apt;
 pub(crate) mod container;
 mod local;
 mod packages;

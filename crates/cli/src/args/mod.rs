@@ -6,8 +6,10 @@ use std::path::Path;
 use clap::{Args as _, Command, FromArgMatches as _};
 
 pub mod demo;
+pub mod diff;
 pub mod flag;
 pub mod go_syntax;
+pub mod mend;
 pub mod migrate;
 pub mod table;
 pub mod tell;
@@ -21,6 +23,14 @@ pub enum Invocation {
     Tell(tell::TellArgs),
     /// `demo`.
     Demo(demo::DemoArgs),
+    /// `table-diff`.
+    TableDiff(Box<diff::TableDiffArgs>),
+    /// `table-rerun`.
+    TableRerun(Box<mend::TableRerunArgs>),
+    /// `table-repair`.
+    TableRepair(Box<mend::TableRepairArgs>),
+    /// A mistake in the arguments of a command whose exit status 2 has another meaning.
+    Misused(clap::Error),
     /// `--version`.
     Version,
     /// Help that was asked for, or an error of clap's, which says itself where to and how to exit.
@@ -43,12 +53,23 @@ pub fn invocation(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
         Some("--version" | "-version" | "-V") => return Invocation::Version,
         _ => {}
     }
+    let compares = arguments
+        .first()
+        .and_then(|first| first.to_str())
+        .is_some_and(|first| first.starts_with("table-"));
     let matches = match command().try_get_matches_from(std::iter::once(program).chain(arguments)) {
         Ok(matches) => matches,
+        Err(error) if compares && error.exit_code() != 0 => return Invocation::Misused(error),
         Err(error) => return Invocation::Say(error),
     };
     let parsed = match matches.subcommand() {
         Some(("tell", matches)) => tell::TellArgs::from_arg_matches(matches).map(Invocation::Tell),
+        Some(("table-diff", matches)) => diff::TableDiffArgs::from_arg_matches(matches)
+            .map(|arguments| Invocation::TableDiff(Box::new(arguments))),
+        Some(("table-rerun", matches)) => mend::TableRerunArgs::from_arg_matches(matches)
+            .map(|arguments| Invocation::TableRerun(Box::new(arguments))),
+        Some(("table-repair", matches)) => mend::TableRepairArgs::from_arg_matches(matches)
+            .map(|arguments| Invocation::TableRepair(Box::new(arguments))),
         Some(("demo", matches)) => demo::DemoArgs::from_arg_matches(matches).map(Invocation::Demo),
         _ => Ok(Invocation::Migrate(Vec::new())),
     };
@@ -59,7 +80,7 @@ pub fn invocation(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
 #[must_use]
 pub fn command() -> Command {
     Command::new("changeling")
-        .about("Changes the schema of MySQL and MariaDB tables while they are being used")
+        .about("Changes the schema of MySQL and MariaDB tables while they are being used; compares tables")
         .after_help(
             "Drop-in for gh-ost: called under that name, or with one of its flags as the first argument, the \
              program does what `changeling migrate` does.\nStart with `changeling migrate --help`.",
@@ -68,6 +89,9 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(migrate::command())
         .subcommand(tell::TellArgs::augment_args(Command::new("tell")))
+        .subcommand(diff::TableDiffArgs::augment_args(Command::new("table-diff")))
+        .subcommand(mend::TableRerunArgs::augment_args(Command::new("table-rerun")))
+        .subcommand(mend::TableRepairArgs::augment_args(Command::new("table-repair")))
         .subcommand(demo::DemoArgs::augment_args(Command::new("demo")))
 }
 
@@ -142,6 +166,9 @@ mod tests {
     #[case("changeling", &["changeling", "--help"])]
     #[case("tell", &["changeling", "tell", "--help"])]
     #[case("demo", &["changeling", "demo", "--help"])]
+    #[case("table-diff", &["changeling", "table-diff", "--help"])]
+    #[case("table-rerun", &["changeling", "table-rerun", "--help"])]
+    #[case("table-repair", &["changeling", "table-repair", "--help"])]
     fn help_is_as_reviewed(#[case] name: &str, #[case] words: &[&str]) {
         assert!(matches!(invoke(words), Invocation::Say(_)));
         // The width is the terminal's, where there is one.

@@ -17,6 +17,7 @@ mod plan;
 mod proof;
 mod scratch;
 mod session;
+pub mod side;
 mod statement;
 mod target_walk;
 

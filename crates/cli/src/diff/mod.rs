@@ -1,0 +1,247 @@
+//! `changeling table-diff`.
+
+mod nodes;
+mod output;
+mod progress;
+
+use std::num::NonZeroU64;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use changeling_core::actor::{ActorHost, HostOptions};
+use changeling_core::ident::TableName;
+use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
+use changeling_differ::model::{Comparison, JobSummary, TableShape};
+use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
+use changeling_differ::postgres::{ColumnChoice, PgCluster, PgTerms, SnapshotMode};
+use changeling_differ::side::Side;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::diff::{Compare, Progress, Snapshot, TableDiffArgs};
+use crate::render::screen::{ProgressMode, Screen};
+use crate::signal::Signals;
+
+pub use nodes::{Nodes, nodes_of_any_kind};
+use output::Report;
+
+/// Exit status for a mistake in the arguments.
+pub const USAGE: u8 = 3;
+/// Exit status if nothing could be established.
+pub const FAILED: u8 = 2;
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// A mistake in the arguments.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl DiffError {
+    /// The program's exit status.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => USAGE,
+            Self::Failed(_) => FAILED,
+        }
+    }
+}
+
+/// Compares, writes the report, says what came out.
+///
+/// # Errors
+/// There is no verdict.
+pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
+    let (cluster, schema, table) = arguments.subject().map_err(DiffError::Usage)?;
+    let table = TableName::new(schema, table);
+    let nodes = nodes_of_any_kind(&arguments.nodes, cluster, &table, arguments.statement_timeout)?;
+    let prepared = prepare(arguments, nodes).await?;
+    if arguments.explain {
+        screen.print(&output::explanation(&prepared, arguments));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.ensure_pgcrypto {
+        screen.complain("note: --ensure-pgcrypto: no extension is needed, and none was created\n");
+    }
+    for note in prepared.notes.iter().filter(|_| !arguments.talk.quiet) {
+        screen.complain(&format!("note: {note}\n"));
+    }
+    let summary = compare(arguments, prepared, &table, screen).await?;
+    Ok(ExitCode::from(summary.verdict.exit_code()))
+}
+
+async fn compare(
+    arguments: &TableDiffArgs,
+    prepared: Prepared,
+    table: &TableName,
+    screen: &Screen,
+) -> anyhow::Result<JobSummary> {
+    let stop = CancellationToken::new();
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let watching = tokio::spawn(signals.watch(stop.clone()));
+    let host = ActorHost::start(HostOptions {
+        runtime: Some(tokio::runtime::Handle::current()),
+        ..HostOptions::default()
+    })
+    .context("cannot start the actors' thread")?;
+    let estimate = prepared
+        .sides
+        .iter()
+        .map(|side| side.estimate())
+        .fold(0.0, f64::max);
+    let report = Report::new(arguments, table);
+    let sink = report.sink();
+    let subject = subject(prepared, arguments);
+    let job = DiffJob::start(&host, subject, settings(arguments), sink, stop);
+    screen.show_bar(mode(arguments));
+    let shown = tokio::spawn(progress::show(job.state(), estimate, screen.clone()));
+    let summary = tokio::select! {
+        summary = job.finished() => summary,
+        // The second signal: at once.
+        status = watching => {
+            screen.hide_bar();
+            std::process::exit(status.map_or(i32::from(FAILED), i32::from));
+        }
+    };
+    shown.abort();
+    screen.hide_bar();
+    let summary = summary?;
+    let written = tokio::task::spawn_blocking({
+        let summary = summary.clone();
+        move || report.write(&summary)
+    });
+    let files = written.await.context("the report was not written")??;
+    if !arguments.talk.quiet || summary.verdict.exit_code() != 0 {
+        screen.print(&output::outcome(&summary, table, &files));
+    }
+    Ok(summary)
+}
+
+/// Nodes that agreed, of whatever kind.
+struct Prepared {
+    shape: TableShape,
+    sides: Vec<Arc<dyn Side>>,
+    notes: Vec<String>,
+}
+
+async fn prepare(arguments: &TableDiffArgs, nodes: Nodes) -> Result<Prepared, DiffError> {
+    const WHAT: &str = "the comparison cannot be made";
+    match nodes {
+        Nodes::Postgres(nodes) => {
+            let cluster = PgCluster::prepare(&nodes, terms(arguments)).await.context(WHAT)?;
+            Ok(Prepared {
+                shape: cluster.shape,
+                sides: cluster.sides,
+                notes: cluster.notes,
+            })
+        }
+        Nodes::MySql(nodes) => {
+            let cluster = MySqlCluster::prepare(&nodes, mysql_terms(arguments)?)
+                .await
+                .context(WHAT)?;
+            Ok(Prepared {
+                shape: cluster.shape,
+                sides: cluster.sides,
+                notes: cluster.notes,
+            })
+        }
+    }
+}
+
+/// MySQL and MariaDB keep no commit times and give no snapshots to share.
+fn mysql_terms(arguments: &TableDiffArgs) -> Result<MySqlTerms, DiffError> {
+    let PgTerms {
+        columns,
+        comparison,
+        filter,
+        needs_commit_times,
+        snapshot,
+        ..
+    } = terms(arguments);
+    if needs_commit_times || snapshot != SnapshotMode::None {
+        return Err(DiffError::Usage(
+            "--until, --against-origin and --snapshot need PostgreSQL".into(),
+        ));
+    }
+    Ok(MySqlTerms {
+        columns,
+        comparison,
+        filter,
+    })
+}
+
+fn terms(arguments: &TableDiffArgs) -> PgTerms {
+    PgTerms {
+        columns: if !arguments.columns.is_empty() {
+            ColumnChoice::Only(arguments.columns.clone())
+        } else if !arguments.ignore_columns.is_empty() {
+            ColumnChoice::Except(arguments.ignore_columns.clone())
+        } else {
+            ColumnChoice::All
+        },
+        comparison: comparison(arguments),
+        filter: arguments.table_filter.clone(),
+        needs_commit_times: arguments.until.is_some() || arguments.against_origin.is_some(),
+        snapshot: match arguments.snapshot {
+            Snapshot::None => SnapshotMode::None,
+            Snapshot::Node => SnapshotMode::Node,
+            Snapshot::Fenced => SnapshotMode::Fenced,
+        },
+        replay_timeout: arguments.replay_timeout,
+    }
+}
+
+fn comparison(arguments: &TableDiffArgs) -> Comparison {
+    match arguments.compare {
+        Compare::Exact => Comparison::Exact,
+        Compare::Semantic => Comparison::Semantic,
+    }
+}
+
+fn subject(prepared: Prepared, arguments: &TableDiffArgs) -> DiffSubject {
+    DiffSubject {
+        sides: prepared.sides,
+        shape: prepared.shape,
+        comparison: comparison(arguments),
+        table_filter: arguments.table_filter.clone(),
+        concurrency_factor: arguments.concurrency_factor,
+        notes: prepared.notes,
+    }
+}
+
+fn settings(arguments: &TableDiffArgs) -> DiffSettings {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    DiffSettings {
+        children: arguments.children(processors),
+        block_size: arguments.block_size,
+        compare_unit_size: arguments.compare_unit_size,
+        stop_after: if arguments.fail_fast {
+            Some(NonZeroU64::MIN)
+        } else {
+            NonZeroU64::new(arguments.max_diff_rows)
+        },
+        recheck: Recheck {
+            rounds: arguments.recheck_rounds,
+            replay_timeout: arguments.replay_timeout,
+            ..Recheck::default()
+        },
+        sample: arguments.sample,
+        until: arguments.until,
+        against_origin: arguments.against_origin.clone(),
+        ..DiffSettings::default()
+    }
+}
+
+fn mode(arguments: &TableDiffArgs) -> ProgressMode {
+    match arguments.talk.progress {
+        _ if arguments.talk.quiet => ProgressMode::Never,
+        Progress::Auto => ProgressMode::Auto,
+        Progress::Always => ProgressMode::Always,
+        Progress::Never => ProgressMode::Never,
+    }
+}

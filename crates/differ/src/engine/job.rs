@@ -1,0 +1,295 @@
+//! A whole comparison, from sides to a summary.
+
+use std::sync::Arc;
+
+use changeling_core::actor::ActorHost;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{
+    Comparison, DifferenceSink, JobHeader, JobSummary, NodeSummary, SinkError, TableShape, Verdict,
+};
+use crate::side::Side;
+
+use super::child::DiffChild;
+use super::collector::{Outlet, SharedTally, collect};
+use super::errand::Errands;
+use super::judge::Judge;
+use super::settings::DiffSettings;
+use super::settle::BatchSize;
+use super::supervisor::{DiffState, DiffSupervisor, Staffing};
+
+/// What is compared.
+pub struct DiffSubject {
+    /// The nodes, at least two, agreed on the shape.
+    pub sides: Vec<Arc<dyn Side>>,
+    /// The table.
+    pub shape: TableShape,
+    /// When values are the same.
+    pub comparison: Comparison,
+    /// The operator's own predicate, which the sides already apply.
+    pub table_filter: Option<String>,
+    /// Workers per processor as it was asked for; for reports in the old format only.
+    pub concurrency_factor: f64,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+/// A comparison that ended without a summary.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The report could not be written.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The actors' thread is gone.
+    #[error("the comparison ended before it was done: its thread is gone")]
+    HostGone,
+}
+
+/// A comparison under way. Dropping it cancels the job.
+pub struct DiffJob {
+    state: watch::Receiver<DiffState>,
+    cancel: CancellationToken,
+    host: ActorHost,
+    run: tokio::task::JoinHandle<Result<JobSummary, JobError>>,
+}
+
+impl DiffJob {
+    /// Starts comparing.
+    #[must_use]
+    pub fn start(
+        host: &ActorHost,
+        subject: DiffSubject,
+        settings: DiffSettings,
+        sink: Box<dyn DifferenceSink>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (report, state) = watch::channel(DiffState::default());
+        let run = host
+            .handle()
+            .spawn(run(host.clone(), subject, settings, sink, cancel.clone(), report));
+        Self {
+            state,
+            cancel,
+            host: host.clone(),
+            run,
+        }
+    }
+
+    /// What it is at. Changes whenever a range was given out or has come back.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<DiffState> {
+        self.state.clone()
+    }
+
+    /// Asks it to end: statements under way are cancelled on the servers, and what was not compared is unknown.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// The report could not be written, or the host was stopped. Anything that happens to a node is in the summary.
+    pub async fn finished(mut self) -> Result<JobSummary, JobError> {
+        let ended = (&mut self.run).await;
+        ended.unwrap_or(Err(JobError::HostGone))
+    }
+}
+
+impl Drop for DiffJob {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        // Kept until here, so that children can be made as long as the job runs.
+        let _ = &self.host;
+    }
+}
+
+async fn run(
+    host: ActorHost,
+    subject: DiffSubject,
+    settings: DiffSettings,
+    mut sink: Box<dyn DifferenceSink>,
+    cancel: CancellationToken,
+    report: watch::Sender<DiffState>,
+) -> Result<JobSummary, JobError> {
+    let header = header(&subject, &settings);
+    sink.begin(&header).await?;
+    // The operator's token says "cancelled"; this one also says "enough".
+    let stop = cancel.child_token();
+    let tally = SharedTally::default();
+    let (outlet, findings) = Outlet::new(settings.row_budget);
+    let collecting = host.handle().spawn(collect(
+        findings,
+        sink,
+        tally.clone(),
+        settings.stop_after,
+        stop.clone(),
+    ));
+    let last = supervise(&host, &subject, &settings, &header, outlet, &tally, &stop, report).await;
+    // Its senders are gone with the children, so it ends when it has taken what was under way.
+    let collected = collecting.await.map_err(|_| JobError::HostGone)?;
+    let mut sink = collected?;
+    let mut state = last?;
+    state.found = tally.read();
+    let summary = summary(&subject, &settings, &state, Ended::of(&state, &cancel));
+    sink.finish(&summary).await?;
+    Ok(summary)
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn supervise(
+    host: &ActorHost,
+    subject: &DiffSubject,
+    settings: &DiffSettings,
+    header: &JobHeader,
+    outlet: Outlet,
+    tally: &SharedTally,
+    stop: &CancellationToken,
+    report: watch::Sender<DiffState>,
+) -> Result<DiffState, JobError> {
+    let under_way = outlet.clone();
+    let errands = Arc::new(Errands {
+        sides: subject.sides.clone(),
+        shape: subject.shape.clone(),
+        block_size: settings.block_size.get(),
+        unit: settings.compare_unit_size.get(),
+        recheck: settings.recheck,
+        judge: Judge {
+            nodes: header.nodes.clone(),
+            until: settings.until,
+            against_origin: settings.against_origin.clone(),
+        },
+        outlet,
+        tally: tally.clone(),
+        // Each child may hold a batch of its own, beside what is under way.
+        batch: BatchSize::new(settings.row_budget / settings.children.get() as usize),
+    });
+    let mut ended = report.subscribe();
+    let children = host.clone();
+    let token = stop.clone();
+    let staffing = Staffing {
+        settings: settings.clone(),
+        nodes: subject.sides.len(),
+        walker: walker(&subject.sides),
+        make_child: Box::new(move || {
+            let (errands, pumps, token) = (Arc::clone(&errands), children.pumps().clone(), token.clone());
+            children.spawn(move |_| DiffChild::new(errands, pumps, token))
+        }),
+        cancel: stop.clone(),
+        tally: tally.clone(),
+        bytes_under_way: Box::new(move || under_way.bytes()),
+        report,
+    };
+    let supervisor = host.spawn(move |_| DiffSupervisor::new(staffing));
+    let last = ended.wait_for(|state| state.done).await;
+    let last = last.map(|state| state.clone()).map_err(|_| JobError::HostGone);
+    drop(supervisor);
+    last
+}
+
+/// The node that has most rows, as far as its planner knows: its keys cut best.
+fn walker(sides: &[Arc<dyn Side>]) -> usize {
+    let mut best = 0;
+    for (node, side) in sides.iter().enumerate() {
+        if side.estimate() > sides[best].estimate() {
+            best = node;
+        }
+    }
+    best
+}
+
+pub(super) fn header(subject: &DiffSubject, settings: &DiffSettings) -> JobHeader {
+    JobHeader {
+        nodes: subject.sides.iter().map(|side| side.node().clone()).collect(),
+        shape: subject.shape.clone(),
+        comparison: subject.comparison,
+        started: Timestamp::now(),
+        table_filter: subject.table_filter.clone(),
+        against_origin: settings.against_origin.clone(),
+        until: settings.until,
+        block_size: settings.block_size.get(),
+        compare_unit_size: settings.compare_unit_size.get(),
+        children: settings.children.get(),
+        concurrency_factor: subject.concurrency_factor,
+        max_diff_rows: settings.stop_after.map_or(0, std::num::NonZeroU64::get),
+    }
+}
+
+/// Why nothing more is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Every range has an outcome.
+    Exhausted,
+    /// There were as many differences as wanted.
+    Enough,
+    /// It was asked to end.
+    Cancelled,
+}
+
+impl Ended {
+    fn of(state: &DiffState, cancel: &CancellationToken) -> Self {
+        if state.found.enough {
+            Self::Enough
+        } else if cancel.is_cancelled() {
+            Self::Cancelled
+        } else {
+            Self::Exhausted
+        }
+    }
+}
+
+fn summary(subject: &DiffSubject, settings: &DiffSettings, state: &DiffState, ended: Ended) -> JobSummary {
+    let found = &state.found;
+    let mut notes = subject.notes.clone();
+    if ended == Ended::Cancelled {
+        notes.push("cancelled: ranges that were not compared are unknown".into());
+    }
+    let nodes = subject.sides.iter().enumerate().map(|(index, side)| NodeSummary {
+        node: side.node().clone(),
+        rows: state.rows.get(index).copied().unwrap_or(0),
+        missing: found.missing.get(index).copied().unwrap_or(0),
+    });
+    JobSummary {
+        verdict: verdict(settings, state, ended),
+        ended: Timestamp::now(),
+        nodes: nodes.collect(),
+        ranges: state.ranges,
+        mismatched_ranges: state.mismatched_ranges,
+        confirmed: found.confirmed,
+        confirmed_by_pair: found
+            .confirmed_by_pair
+            .iter()
+            .map(|(&(a, b), &count)| (a, b, count))
+            .collect(),
+        in_flight: found.in_flight,
+        settled: found.settled,
+        unknown: state.unknown,
+        unknown_ranges: state.unknown_ranges.clone(),
+        limit_reached: ended == Ended::Enough,
+        sampled: settings.sample,
+        notes,
+    }
+}
+
+/// `Match` only if the walk came to its end, every block that it cut out was compared, and nothing is in flight.
+fn verdict(settings: &DiffSettings, state: &DiffState, ended: Ended) -> Verdict {
+    if state.found.confirmed > 0 {
+        return Verdict::Differ;
+    }
+    let established = ended == Ended::Exhausted
+        && state.walked
+        && state.abandoned == 0
+        && state.unknown == 0
+        && state.found.in_flight == 0
+        && state.skipped == 0
+        && settings.sample.is_none()
+        && state.ranges > 0
+        && state.ranges == state.ranges_done;
+    if established {
+        Verdict::Match
+    } else {
+        Verdict::Unknown
+    }
+}

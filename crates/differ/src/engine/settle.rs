@@ -1,0 +1,355 @@
+//! Looking closer at keys that seemed to differ: reading the rows, then looking again.
+//!
+//! A difference is confirmed when it was there at one instant and is not a change on its way. Rows are read on all
+//! nodes; then everything that was committed is given time to arrive (a fence), and the rows' versions are read
+//! again. What has not changed on any node was there between the two readings on all of them.
+//!
+//! Where nodes replay each other's changes one such round is not enough: a row may be inserted on one node, replayed
+//! on the other, and deleted on the first, each just after it was looked at there. Two rounds in a row are. Take a
+//! version on the replaying node that is the same at all three readings. It reflects one state of the origin, in the
+//! order of its log, from where the first reading was to where the second fence was. The origin's second reading lies
+//! between: after its fence the origin shows what the other had shown at the first reading, and the second fence
+//! comes after it. So it shows that state too, or the nodes differ for good.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+
+use crate::model::{Difference, Image, Key, Present, Row, TableShape, Unsettled};
+use crate::side::{FetchedRow, Mark, Session, SideError};
+
+use super::collector::{Outlet, SharedTally};
+use super::judge::Judge;
+use super::settings::Recheck;
+
+/// Keys looked at together when nothing is known of the rows' size yet.
+const FIRST_BATCH: usize = 32;
+/// Keys looked at together, at most: more do not save round trips that count.
+const LARGEST_BATCH: usize = 1000;
+/// Wait between two looks at whether a fence was passed: small against what replaying takes, large against a look.
+const FENCE_POLL: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// How many keys fit into a batch: what the last one weighed decides.
+#[derive(Debug)]
+pub(super) struct BatchSize {
+    budget: usize,
+    keys: AtomicUsize,
+}
+
+impl BatchSize {
+    /// Batches of about so many bytes.
+    pub(super) fn new(budget: usize) -> Self {
+        Self {
+            budget,
+            keys: AtomicUsize::new(FIRST_BATCH),
+        }
+    }
+
+    fn get(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    fn learn(&self, keys: usize, bytes: usize) {
+        let fit = self.budget.saturating_mul(keys) / bytes.max(1);
+        let grown = self.get().saturating_mul(4);
+        self.keys
+            .store(fit.clamp(1, LARGEST_BATCH).min(grown), Ordering::Relaxed);
+    }
+}
+
+/// What settling needs beside sessions.
+pub(super) struct Settling<'a> {
+    pub(super) shape: &'a TableShape,
+    pub(super) recheck: Recheck,
+    pub(super) judge: &'a Judge,
+    pub(super) outlet: &'a Outlet,
+    pub(super) tally: &'a SharedTally,
+    pub(super) batch: &'a BatchSize,
+}
+
+/// Why settling ended early.
+pub(super) enum Unfinished {
+    /// A node did not answer.
+    Side(SideError),
+    /// Nobody takes findings any more.
+    Closed,
+}
+
+impl From<SideError> for Unfinished {
+    fn from(error: SideError) -> Self {
+        Self::Side(error)
+    }
+}
+
+/// A key whose rows differ, as last read.
+struct Suspect {
+    key: Key,
+    rows: Vec<Option<FetchedRow>>,
+    /// Rounds in a row in which nothing had changed.
+    stable: u32,
+}
+
+impl Suspect {
+    fn differs(&self) -> bool {
+        let cells = |row: &Option<FetchedRow>| row.as_ref().map(|row| row.cells.clone());
+        self.rows
+            .windows(2)
+            .any(|pair| cells(&pair[0]) != cells(&pair[1]))
+    }
+
+    fn difference(self) -> Difference {
+        let mut shared: Vec<Arc<Row>> = Vec::new();
+        let mut images = Vec::with_capacity(self.rows.len());
+        for row in self.rows {
+            images.push(match row {
+                None => Image::Absent,
+                Some(row) => {
+                    let values = Row(row.cells);
+                    let same = shared.iter().find(|other| ***other == values).map(Arc::clone);
+                    let values = same.unwrap_or_else(|| {
+                        let values = Arc::new(values);
+                        shared.push(Arc::clone(&values));
+                        values
+                    });
+                    Image::Present(Present {
+                        row: values,
+                        commit_ts: row.commit_ts,
+                        origin: row.origin,
+                    })
+                }
+            });
+        }
+        Difference {
+            key: self.key,
+            images: images.into_boxed_slice(),
+        }
+    }
+}
+
+impl Settling<'_> {
+    /// Looks at all of them; after each batch `handed_over` is told its last key. `keys` are sorted.
+    pub(super) async fn settle(
+        &self,
+        sessions: &mut [Box<dyn Session>],
+        keys: &[Key],
+        handed_over: impl Fn(&Key),
+    ) -> Result<(), Unfinished> {
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(self.batch.get().min(rest.len()));
+            self.settle_batch(sessions, batch, keys).await?;
+            if let Some(last) = batch.last() {
+                handed_over(last);
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    async fn settle_batch(
+        &self,
+        sessions: &mut [Box<dyn Session>],
+        batch: &[Key],
+        all: &[Key],
+    ) -> Result<(), Unfinished> {
+        let mut open = read(sessions, batch.to_vec()).await?;
+        self.batch.learn(batch.len(), weight(&open));
+        self.drop_equal(&mut open);
+        self.name_by_first_row(&mut open, all);
+        let mut replayed = true;
+        for round in 0..self.recheck.rounds.get() {
+            if open.is_empty() {
+                return Ok(());
+            }
+            let fence = self.fence(sessions).await?;
+            replayed = fence != Fence::NotPassed;
+            let changed = look_again(sessions, &mut open).await?;
+            self.drop_equal(&mut open);
+            let needed = if fence == Fence::Unneeded { 1 } else { 2 };
+            if replayed {
+                let (sure, unsure): (Vec<Suspect>, Vec<Suspect>) =
+                    open.into_iter().partition(|suspect| suspect.stable >= needed);
+                open = unsure;
+                self.hand_over(sure, None).await?;
+            }
+            if changed > 0 && !open.is_empty() {
+                tokio::time::sleep(self.recheck.pause.saturating_mul(1 << round.min(16))).await;
+            }
+        }
+        let why = if replayed {
+            Unsettled::KeepsChanging
+        } else {
+            Unsettled::NotReplayed
+        };
+        self.hand_over(open, Some(why)).await
+    }
+
+    fn drop_equal(&self, open: &mut Vec<Suspect>) {
+        let before = open.len();
+        open.retain(Suspect::differs);
+        self.tally.settle((before - open.len()) as u64);
+    }
+
+    /// Two texts may be one key (1.0 and 1.00): then the first node's text stands for both, and the other is dropped
+    /// where it was asked for as well.
+    fn name_by_first_row(&self, open: &mut Vec<Suspect>, all: &[Key]) {
+        open.retain_mut(|suspect| {
+            let first = suspect.rows.iter().flatten().next();
+            let Some(named) = first.and_then(|row| Row(row.cells.clone()).key(self.shape)) else {
+                return true;
+            };
+            if named == suspect.key {
+                return true;
+            }
+            let asked_for_as_well = all.binary_search(&named).is_ok();
+            suspect.key = named;
+            !asked_for_as_well
+        });
+        // Of several other texts for one key, none of which was the first node's, one remains.
+        let mut seen = std::collections::HashSet::new();
+        open.retain(|suspect| seen.insert(suspect.key.clone()));
+    }
+
+    async fn hand_over(
+        &self,
+        suspects: Vec<Suspect>,
+        unsettled: Option<Unsettled>,
+    ) -> Result<(), Unfinished> {
+        for suspect in suspects {
+            if let Some(finding) = self.judge.judge(suspect.difference(), unsettled) {
+                self.outlet
+                    .deliver(finding)
+                    .await
+                    .map_err(|_| Unfinished::Closed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until what every node has committed until now has arrived where it is to arrive.
+    async fn fence(&self, sessions: &mut [Box<dyn Session>]) -> Result<Fence, SideError> {
+        let marks = try_join_all(sessions.iter_mut().map(|session| session.mark())).await?;
+        let marks: Vec<Mark> = marks.into_iter().flatten().collect();
+        if marks.is_empty() {
+            return Ok(Fence::Unneeded);
+        }
+        let began = Instant::now();
+        loop {
+            let passed = try_join_all(sessions.iter_mut().map(|session| session.passed(&marks))).await?;
+            if passed.into_iter().all(|passed| passed) {
+                return Ok(Fence::Passed);
+            }
+            if began.elapsed() >= self.recheck.replay_timeout {
+                return Ok(Fence::NotPassed);
+            }
+            tokio::time::sleep(FENCE_POLL).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    /// No node replays another's changes.
+    Unneeded,
+    Passed,
+    NotPassed,
+}
+
+/// The rows of these keys on all nodes.
+async fn read(sessions: &mut [Box<dyn Session>], keys: Vec<Key>) -> Result<Vec<Suspect>, SideError> {
+    let columns = try_join_all(
+        sessions
+            .iter_mut()
+            .map(|session| read_node(session.as_mut(), &keys)),
+    )
+    .await?;
+    let mut suspects: Vec<Suspect> = keys
+        .into_iter()
+        .map(|key| Suspect {
+            key,
+            rows: Vec::with_capacity(columns.len()),
+            stable: 0,
+        })
+        .collect();
+    for column in columns {
+        for (suspect, row) in suspects.iter_mut().zip(column) {
+            suspect.rows.push(row);
+        }
+    }
+    Ok(suspects)
+}
+
+async fn read_node(session: &mut dyn Session, keys: &[Key]) -> Result<Vec<Option<FetchedRow>>, SideError> {
+    let mut found: Vec<Option<FetchedRow>> = keys.iter().map(|_| None).collect();
+    let mut rows = session.rows(keys).await?;
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        let place = row.asked;
+        if let Some(place) = found.get_mut(place) {
+            *place = Some(row);
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the versions, and the rows of those that are not what they were; returns how many.
+async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> Result<usize, SideError> {
+    let keys: Vec<Key> = open.iter().map(|suspect| suspect.key.clone()).collect();
+    let versions = try_join_all(sessions.iter_mut().map(|session| session.versions(&keys))).await?;
+    let versions: Option<Vec<_>> = versions.into_iter().collect();
+    let Some(versions) = versions else {
+        return read_again(sessions, open).await;
+    };
+    let mut changed = Vec::new();
+    for (place, suspect) in open.iter_mut().enumerate() {
+        let same = suspect.rows.iter().zip(&versions).all(|(row, column)| {
+            row.as_ref().map(|row| row.version.as_ref())
+                == column.get(place).and_then(Option::as_ref).map(Some)
+        });
+        if same {
+            suspect.stable += 1;
+        } else {
+            changed.push(place);
+        }
+    }
+    if changed.is_empty() {
+        return Ok(0);
+    }
+    let again = changed.iter().map(|&place| keys[place].clone()).collect();
+    let count = changed.len();
+    for (place, suspect) in changed.into_iter().zip(read(sessions, again).await?) {
+        open[place] = suspect;
+    }
+    Ok(count)
+}
+
+/// For servers without versions: the rows themselves are compared with what they were.
+async fn read_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> Result<usize, SideError> {
+    let keys: Vec<Key> = open.iter().map(|suspect| suspect.key.clone()).collect();
+    let mut changed = 0;
+    for (before, mut now) in open.iter_mut().zip(read(sessions, keys).await?) {
+        if before.rows == now.rows {
+            now.stable = before.stable + 1;
+        } else {
+            changed += 1;
+        }
+        *before = now;
+    }
+    Ok(changed)
+}
+
+fn weight(suspects: &[Suspect]) -> usize {
+    let text = |row: &FetchedRow| {
+        row.cells
+            .iter()
+            .map(|cell| size_of_val(cell) + cell.as_str().map_or(0, str::len))
+            .sum::<usize>()
+    };
+    suspects
+        .iter()
+        .map(|suspect| suspect.key.weight() + suspect.rows.iter().flatten().map(text).sum::<usize>())
+        .sum()
+}

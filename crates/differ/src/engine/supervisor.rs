@@ -1,0 +1,436 @@
+//! The supervisor: which range is next, and what became of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::{ActorFutureExt, wrap_future};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Message};
+use changeling_core::actor::{Observe, answer_get_state};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{JobSummary, UnknownRange};
+use crate::range::KeyRange;
+use crate::side::{SideError, SideErrorKind};
+
+use super::child::DiffChild;
+use super::collector::{SharedTally, Tally};
+use super::pace::{Lot, Pace};
+use super::settings::DiffSettings;
+use super::task::{ChildLost, RangeOutcome, RangeTask, Reported, Seed, Work};
+
+/// Wait before a range is tried again, doubled each time: a server that restarts needs seconds.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// What the supervisor says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DiffState {
+    /// Rows compared so far on each node.
+    pub rows: Vec<u64>,
+    /// Blocks that were cut out of the table.
+    pub ranges: u64,
+    /// Blocks that are done.
+    pub ranges_done: u64,
+    /// Blocks that did not match at once.
+    pub mismatched_ranges: u64,
+    /// Ranges waiting for a child.
+    pub pending: usize,
+    /// Most that ever waited.
+    pub most_pending: usize,
+    /// Children that are at work.
+    pub running: usize,
+    /// Most that ever were.
+    pub most_running: usize,
+    /// Children that were made, replacements for lost ones among them.
+    pub children_made: u64,
+    /// Ranges that were tried again.
+    pub retries: u64,
+    /// Ranges that are unknown.
+    pub unknown: u64,
+    /// The first of them.
+    #[serde(skip)]
+    pub unknown_ranges: Vec<UnknownRange>,
+    /// Ranges left out because the job is a sample.
+    pub skipped: u64,
+    /// Whether the whole table was cut into blocks.
+    pub walked: bool,
+    /// Ranges that were given up because the job was to end.
+    pub abandoned: u64,
+    /// What was found.
+    pub found: Tally,
+    /// Bytes of findings on their way to the report.
+    pub bytes_under_way: usize,
+    /// Whether nothing more will be done.
+    pub done: bool,
+}
+
+/// Hands ranges to children, never more than there are children, newest first.
+///
+/// Messages in: `GetState`. Ports out: the children's mailboxes, one task each. Owns the children and the pending
+/// ranges. Blocks are cut out of the table one at a time, and only when a child is free for it, so what waits is
+/// bounded by children × fan-out × depth. Nothing survives it: its end is the job's. It ends when nothing is pending or
+/// running, or when the job's token is cancelled and the children have answered.
+pub(super) struct DiffSupervisor {
+    settings: DiffSettings,
+    make_child: Box<dyn Fn() -> Addr<DiffChild>>,
+    cancel: CancellationToken,
+    tally: SharedTally,
+    bytes_under_way: Box<dyn Fn() -> usize>,
+    state: DiffState,
+    report: watch::Sender<DiffState>,
+    idle: Vec<Addr<DiffChild>>,
+    pending: Vec<RangeTask>,
+    blocks: BTreeMap<u64, Block>,
+    pace: Pace,
+    lot: Option<Lot>,
+    failures_in_a_row: u32,
+    given_up: Option<Arc<str>>,
+}
+
+/// A block that is not done: ranges of it that are pending or running, and whether any differed.
+#[derive(Default)]
+struct Block {
+    open: u64,
+    mismatch: bool,
+}
+
+/// What the supervisor is made of.
+pub(super) struct Staffing {
+    pub(super) settings: DiffSettings,
+    pub(super) nodes: usize,
+    /// The node that cuts out blocks.
+    pub(super) walker: usize,
+    pub(super) make_child: Box<dyn Fn() -> Addr<DiffChild> + Send>,
+    pub(super) cancel: CancellationToken,
+    pub(super) tally: SharedTally,
+    pub(super) bytes_under_way: Box<dyn Fn() -> usize + Send>,
+    pub(super) report: watch::Sender<DiffState>,
+}
+
+impl DiffSupervisor {
+    pub(super) fn new(staffing: Staffing) -> Self {
+        let settings = staffing.settings;
+        let pace = Pace::new(settings.block_size.get(), settings.block_time);
+        let walk = RangeTask {
+            seed: None,
+            work: Work::Walk {
+                rows: pace.rows(),
+                node: staffing.walker,
+            },
+            range: KeyRange::ALL,
+            attempt: 0,
+            reported: Reported::default(),
+        };
+        Self {
+            lot: settings.sample.map(Lot::new),
+            settings,
+            make_child: staffing.make_child,
+            cancel: staffing.cancel,
+            tally: staffing.tally,
+            bytes_under_way: staffing.bytes_under_way,
+            state: DiffState {
+                rows: vec![0; staffing.nodes],
+                ..DiffState::default()
+            },
+            report: staffing.report,
+            idle: Vec::new(),
+            pending: vec![walk],
+            blocks: BTreeMap::new(),
+            pace,
+            failures_in_a_row: 0,
+            given_up: None,
+        }
+    }
+
+    /// Gives out what can be given out, and ends when nothing is left.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.cancel.is_cancelled() {
+            self.state.abandoned += self.pending.len() as u64;
+            self.pending.clear();
+        }
+        self.give_up_rest();
+        while !self.pending.is_empty() && self.state.running < self.settings.children.get() as usize {
+            let child = self.idle.pop().unwrap_or_else(|| {
+                self.state.children_made += 1;
+                (self.make_child)()
+            });
+            let Some(mut task) = self.pending.pop() else {
+                return;
+            };
+            if let (None, Work::Walk { rows, .. }) = (task.seed, &mut task.work) {
+                *rows = self.pace.rows();
+            }
+            self.start(child, task, ctx);
+        }
+        self.publish(ctx);
+    }
+
+    fn start(&mut self, child: Addr<DiffChild>, task: RangeTask, ctx: &mut Context<Self>) {
+        self.state.running += 1;
+        self.state.most_running = self.state.most_running.max(self.state.running);
+        // One message to a child that is idle: its mailbox is empty.
+        let answer = child.send(task.clone());
+        ctx.spawn(wrap_future(answer).map(move |answer, actor: &mut Self, ctx| {
+            actor.state.running -= 1;
+            match answer {
+                Ok(Ok(outcome)) => {
+                    actor.idle.push(child);
+                    actor.settle(task, outcome, ctx);
+                }
+                // The panic was logged where it happened. The address is dropped, and the child with it.
+                Ok(Err(ChildLost)) | Err(_) => {
+                    actor.again(task, "a child was lost while at it", Duration::ZERO, ctx)
+                }
+            }
+            actor.pump(ctx);
+        }));
+    }
+
+    fn settle(&mut self, task: RangeTask, outcome: RangeOutcome, ctx: &mut Context<Self>) {
+        // A walk that goes on while nothing can be compared is no sign of health.
+        if matches!(
+            outcome,
+            RangeOutcome::Match { .. } | RangeOutcome::Compared { .. } | RangeOutcome::Split { .. }
+        ) {
+            self.failures_in_a_row = 0;
+        }
+        match outcome {
+            RangeOutcome::Walked { block, rest } => self.walked(&task, block, rest),
+            RangeOutcome::Match { rows, took } => {
+                if task.attempt == 0 {
+                    self.pace.learn(rows.iter().copied().max().unwrap_or(0), took);
+                }
+                self.count_rows(&rows);
+                self.close(task.seed);
+            }
+            RangeOutcome::Compared { rows, suspects } => {
+                self.count_rows(&rows);
+                self.mark_mismatch(task.seed, suspects > 0);
+                self.close(task.seed);
+            }
+            RangeOutcome::Split { parts, mismatch } => self.split(&task, parts, mismatch),
+            RangeOutcome::Failed(error) => self.failed(task, &error, ctx),
+            RangeOutcome::Stopped => self.state.abandoned += 1,
+        }
+    }
+
+    fn walked(&mut self, task: &RangeTask, block: KeyRange, rest: Option<KeyRange>) {
+        if let Some(rest) = rest {
+            let walk = RangeTask {
+                range: rest,
+                reported: task.reported.fork(),
+                ..task.clone()
+            };
+            self.open(walk.seed);
+            self.pending.push(walk);
+        } else if task.seed.is_none() {
+            self.state.walked = true;
+        }
+        let seed = match task.seed {
+            Some(seed) => Some(seed),
+            None => self.new_block(),
+        };
+        // The walk itself is done, whatever it has opened.
+        if let Some(seed) = seed {
+            self.open(Some(seed));
+            self.pending.push(RangeTask {
+                seed: Some(seed),
+                work: Work::Compare,
+                range: block,
+                attempt: task.attempt,
+                reported: task.reported.fork(),
+            });
+        }
+        self.close(task.seed);
+    }
+
+    /// A number for the next block; `None` if it is left out of the sample.
+    fn new_block(&mut self) -> Seed {
+        let number = self.state.ranges;
+        self.state.ranges += 1;
+        if self.lot.as_mut().is_some_and(|lot| !lot.draw()) {
+            self.state.skipped += 1;
+            return None;
+        }
+        Some(number)
+    }
+
+    fn split(&mut self, task: &RangeTask, parts: Vec<(Work, KeyRange)>, mismatch: bool) {
+        self.mark_mismatch(task.seed, mismatch);
+        // The first part is to be on top.
+        for (work, range) in parts.into_iter().rev() {
+            self.open(task.seed);
+            self.pending.push(RangeTask {
+                seed: task.seed,
+                work,
+                range,
+                attempt: task.attempt,
+                reported: task.reported.fork(),
+            });
+        }
+        self.close(task.seed);
+    }
+
+    fn failed(&mut self, task: RangeTask, error: &SideError, ctx: &mut Context<Self>) {
+        if error.kind == SideErrorKind::Permanent {
+            return self.unknown(&task, &error.to_string());
+        }
+        let pause = RETRY_PAUSE.saturating_mul(1 << task.attempt.min(6));
+        let task = match (&task.work, error.kind) {
+            // Too much for one statement: in smaller blocks, each of which inherits the attempts.
+            (Work::Compare, SideErrorKind::Timeout) => RangeTask {
+                work: Work::Walk {
+                    rows: (self.settings.block_size.get() >> (3 * (task.attempt + 1))).max(1),
+                    node: 0,
+                },
+                ..task
+            },
+            _ => task,
+        };
+        self.again(task, &error.to_string(), pause, ctx);
+    }
+
+    /// Tries it again after a pause, or leaves it as unknown.
+    fn again(&mut self, task: RangeTask, why: &str, pause: Duration, ctx: &mut Context<Self>) {
+        let attempt = task.attempt + 1;
+        if attempt >= self.settings.attempts.get() || self.cancel.is_cancelled() {
+            return self.unknown(&task, why);
+        }
+        tracing::warn!(range = %task.range, attempt, why, "a range is tried again");
+        self.state.retries += 1;
+        let task = RangeTask { attempt, ..task };
+        if pause.is_zero() {
+            self.pending.push(task);
+            return;
+        }
+        // It keeps its place among the running: a server that is in trouble gets no other range meanwhile.
+        self.state.running += 1;
+        ctx.run_later(pause, move |actor, ctx| {
+            actor.state.running -= 1;
+            actor.pending.push(task);
+            actor.pump(ctx);
+        });
+    }
+
+    fn unknown(&mut self, task: &RangeTask, why: &str) {
+        if self.cancel.is_cancelled() {
+            self.state.abandoned += 1;
+            return;
+        }
+        tracing::warn!(range = %task.range, why, "a range is unknown");
+        self.record_unknown(&task.range, why);
+        self.mark_mismatch(task.seed, false);
+        self.close(task.seed);
+        self.failures_in_a_row += 1;
+        if self.failures_in_a_row >= self.settings.give_up_after.get() {
+            self.given_up = Some(why.into());
+        }
+    }
+
+    fn record_unknown(&mut self, range: &KeyRange, why: &str) {
+        self.state.unknown += 1;
+        if self.state.unknown_ranges.len() < JobSummary::SHOWN_UNKNOWN {
+            self.state.unknown_ranges.push(UnknownRange {
+                after: range.after.clone(),
+                to: range.to.clone(),
+                reason: why.to_owned(),
+            });
+        }
+    }
+
+    fn give_up_rest(&mut self) {
+        let Some(why) = self.given_up.clone() else {
+            return;
+        };
+        for task in std::mem::take(&mut self.pending) {
+            self.record_unknown(
+                &task.range,
+                &format!("not looked at after others had failed: {why}"),
+            );
+        }
+    }
+
+    fn count_rows(&mut self, rows: &[u64]) {
+        for (sum, rows) in self.state.rows.iter_mut().zip(rows) {
+            *sum += rows;
+        }
+    }
+
+    fn open(&mut self, seed: Seed) {
+        if let Some(seed) = seed {
+            self.blocks.entry(seed).or_default().open += 1;
+        }
+    }
+
+    fn mark_mismatch(&mut self, seed: Seed, mismatch: bool) {
+        if let Some(block) = seed.and_then(|seed| self.blocks.get_mut(&seed)) {
+            block.mismatch |= mismatch;
+        }
+    }
+
+    fn close(&mut self, seed: Seed) {
+        let Some(seed) = seed else {
+            return;
+        };
+        let Some(block) = self.blocks.get_mut(&seed) else {
+            return;
+        };
+        block.open -= 1;
+        if block.open == 0 {
+            self.state.ranges_done += 1;
+            self.state.mismatched_ranges += u64::from(block.mismatch);
+            self.blocks.remove(&seed);
+        }
+    }
+
+    fn publish(&mut self, ctx: &mut Context<Self>) {
+        self.state.pending = self.pending.len();
+        self.state.most_pending = self.state.most_pending.max(self.pending.len());
+        self.state.done = self.pending.is_empty() && self.state.running == 0;
+        self.report.send_replace(self.observe());
+        if self.state.done {
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for DiffSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.pump(ctx);
+        // Children answer a cancelled job by themselves; this only ends a wait before another try.
+        let cancelled = self.cancel.clone().cancelled_owned();
+        ctx.spawn(wrap_future(cancelled).map(|(), actor: &mut Self, ctx| actor.pump(ctx)));
+    }
+}
+
+impl Observe for DiffSupervisor {
+    type State = DiffState;
+
+    fn observe(&self) -> DiffState {
+        DiffState {
+            found: self.tally.read(),
+            bytes_under_way: (self.bytes_under_way)(),
+            ..self.state.clone()
+        }
+    }
+}
+
+answer_get_state!(DiffSupervisor);
+
+/// Asks the job to end. What was found until then is kept.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct CancelJob;
+
+impl actix::Handler<CancelJob> for DiffSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: CancelJob, ctx: &mut Self::Context) {
+        self.cancel.cancel();
+        self.pump(ctx);
+    }
+}

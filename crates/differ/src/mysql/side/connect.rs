@@ -1,0 +1,185 @@
+//! Connections to MySQL and MariaDB that only read, with every setting pinned that changes what a value's text is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error, Opts};
+
+use crate::model::{Dialect, NodeName};
+use crate::side::{Canceller, SideError, SideErrorKind};
+
+/// Time for a connection to come about.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the server may be asked to end a statement before it is left to the statement's own limit.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// What our own clock allows beyond the server's limit.
+const GRACE: Duration = Duration::from_secs(5);
+/// Bytes of a value by which the server sorts: more than the longest key has in any character set.
+const SORT_LENGTH: u32 = 16_384;
+
+/// A MySQL or MariaDB server and how it is reached.
+#[derive(Clone, Debug)]
+pub struct MySqlServer {
+    node: NodeName,
+    opts: Opts,
+    statement_timeout: Duration,
+}
+
+impl MySqlServer {
+    /// A server; each statement may take as long as `statement_timeout`.
+    #[must_use]
+    pub fn new(node: NodeName, opts: Opts, statement_timeout: Duration) -> Self {
+        Self {
+            node,
+            opts,
+            statement_timeout,
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    pub(super) async fn connect(&self) -> Result<MySqlConnection, SideError> {
+        let lost = |message: String| SideError::new(&self.node, SideErrorKind::Connection, message);
+        let mut conn = tokio::time::timeout(CONNECT_PATIENCE, Conn::new(self.opts.clone()))
+            .await
+            .map_err(|_| lost("no connection came about in time".into()))?
+            .map_err(|error| failure(&self.node, &error))?;
+        let version: Option<String> = conn
+            .query_first("SELECT VERSION()")
+            .await
+            .map_err(|error| failure(&self.node, &error))?;
+        let dialect = if version.is_some_and(|version| version.to_lowercase().contains("mariadb")) {
+            Dialect::MariaDb
+        } else {
+            Dialect::MySql
+        };
+        conn.query_drop(settings(dialect, self.statement_timeout))
+            .await
+            .map_err(|error| failure(&self.node, &error))?;
+        Ok(MySqlConnection {
+            node: self.node.clone(),
+            dialect,
+            patience: self.statement_timeout + GRACE,
+            cancel: Arc::new(KillQuery {
+                opts: self.opts.clone(),
+                id: conn.id(),
+            }),
+            conn,
+        })
+    }
+}
+
+fn settings(dialect: Dialect, limit: Duration) -> String {
+    let (limit, isolation) = match dialect {
+        Dialect::MariaDb => (
+            format!("max_statement_time = {}", limit.as_secs_f64()),
+            "tx_isolation = 'READ-COMMITTED', tx_read_only = 1",
+        ),
+        _ => (
+            format!("max_execution_time = {}", limit.as_millis().max(1)),
+            "transaction_isolation = 'READ-COMMITTED', transaction_read_only = 1",
+        ),
+    };
+    format!(
+        "SET SESSION time_zone = '+00:00', sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES', \
+         character_set_client = utf8mb4, character_set_results = utf8mb4, character_set_connection = utf8mb4, \
+         collation_connection = utf8mb4_bin, max_sort_length = {SORT_LENGTH}, {limit}, {isolation}"
+    )
+}
+
+/// One connection.
+pub(super) struct MySqlConnection {
+    pub(super) node: NodeName,
+    pub(super) dialect: Dialect,
+    pub(super) conn: Conn,
+    pub(super) patience: Duration,
+    cancel: Arc<KillQuery>,
+}
+
+/// A row of texts; `None` is NULL.
+pub(super) type Texts = Vec<Option<String>>;
+
+impl MySqlConnection {
+    /// All rows of an answer, as texts.
+    pub(super) async fn all(&mut self, text: &str) -> Result<Vec<Texts>, SideError> {
+        let rows: Vec<mysql_async::Row> =
+            match tokio::time::timeout(self.patience, self.conn.query(text)).await {
+                Ok(rows) => rows.map_err(|error| failure(&self.node, &error))?,
+                Err(_) => return Err(no_answer(&self.node, self.patience)),
+            };
+        rows.into_iter().map(|row| texts(&self.node, row)).collect()
+    }
+
+    pub(super) fn canceller(&self) -> Arc<dyn Canceller> {
+        Arc::clone(&self.cancel) as Arc<dyn Canceller>
+    }
+
+    pub(super) fn odd(&self, what: &str) -> SideError {
+        SideError::new(&self.node, SideErrorKind::Permanent, what)
+    }
+}
+
+/// Every value of the text protocol is its text.
+pub(super) fn texts(node: &NodeName, row: mysql_async::Row) -> Result<Texts, SideError> {
+    let odd = |what: &str| SideError::new(node, SideErrorKind::Permanent, what);
+    row.unwrap()
+        .into_iter()
+        .map(|value| match value {
+            mysql_async::Value::NULL => Ok(None),
+            mysql_async::Value::Bytes(bytes) => String::from_utf8(bytes)
+                .map(Some)
+                .map_err(|_| odd("a text came that is not UTF-8")),
+            _ => Err(odd("a value came that is not a text")),
+        })
+        .collect()
+}
+
+pub(super) fn no_answer(node: &NodeName, patience: Duration) -> SideError {
+    SideError::new(
+        node,
+        SideErrorKind::Timeout,
+        format_args!("no answer for {} s", patience.as_secs()),
+    )
+}
+
+pub(super) fn failure(node: &NodeName, error: &Error) -> SideError {
+    let kind = match error {
+        Error::Server(server) => match server.code {
+            // Interrupted, MySQL's and MariaDB's own time limits.
+            1317 | 3024 | 1969 => SideErrorKind::Timeout,
+            1205 | 1213 | 1040 | 1226 | 1203 => SideErrorKind::Transient,
+            1053 | 1077..=1079 | 1158..=1161 | 1927 | 4031 => SideErrorKind::Connection,
+            _ => SideErrorKind::Permanent,
+        },
+        _ => SideErrorKind::Connection,
+    };
+    SideError::new(node, kind, error)
+}
+
+struct KillQuery {
+    opts: Opts,
+    id: u32,
+}
+
+impl Canceller for KillQuery {
+    fn cancel(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let kill = async {
+                let mut conn = Conn::new(self.opts.clone()).await?;
+                conn.query_drop(format!("KILL QUERY {}", self.id)).await?;
+                conn.disconnect().await
+            };
+            match tokio::time::timeout(CANCEL_PATIENCE, kill).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a statement could not be cancelled"),
+                Err(_) => tracing::debug!("a statement could not be cancelled in time"),
+            }
+        })
+    }
+}

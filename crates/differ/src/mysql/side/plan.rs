@@ -1,0 +1,281 @@
+//! What is known about comparing one table once all nodes have agreed, and the statements that follow from it.
+
+use std::fmt::Write as _;
+
+use changeling_core::ident::{push_hex, quote};
+
+use crate::model::Key;
+use crate::range::KeyRange;
+
+/// How a column's text is got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextForm {
+    /// By a cast.
+    Cast,
+    /// As a double, whose text tells all values apart.
+    Double,
+    /// The same, but -0 is 0.
+    UnsignedZero,
+    /// Its characters in UTF-8.
+    Characters,
+    /// `0x` and hexadecimal digits.
+    Bytes,
+    /// As an unsigned number.
+    Bits,
+}
+
+/// How a key's text is written to be compared with its column: never as a text where that would compare as doubles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyLiteral {
+    Number,
+    Characters,
+    Bytes,
+    Quoted,
+}
+
+/// A compared column.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedColumn {
+    pub(super) name: String,
+    pub(super) form: TextForm,
+}
+
+/// A key column.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedKey {
+    pub(super) column: usize,
+    pub(super) literal: KeyLiteral,
+    /// Whether it is walked by the bytes of its text, because the nodes sort it differently.
+    pub(super) by_bytes: bool,
+}
+
+/// Everything that the statements for one node's table depend on.
+#[derive(Clone, Debug)]
+pub(super) struct TablePlan {
+    pub(super) source: String,
+    pub(super) columns: Vec<PlannedColumn>,
+    pub(super) key: Vec<PlannedKey>,
+    /// The job's own prefix of every hashed text.
+    pub(super) salt: String,
+    pub(super) filter: Option<String>,
+}
+
+impl PlannedColumn {
+    fn text(&self) -> String {
+        let column = format!("t.{}", quote(&self.name));
+        match self.form {
+            TextForm::Cast => format!("CAST({column} AS CHAR)"),
+            TextForm::Double => format!("CAST(CAST({column} AS DOUBLE) AS CHAR)"),
+            // Adding zero turns -0 into 0 and leaves everything else as it is.
+            TextForm::UnsignedZero => format!("CAST((CAST({column} AS DOUBLE) + 0E0) AS CHAR)"),
+            TextForm::Characters => format!("CONVERT({column} USING utf8mb4)"),
+            TextForm::Bytes => format!("CONCAT('0x', LOWER(HEX({column})))"),
+            TextForm::Bits => format!("CAST(CAST({column} AS UNSIGNED) AS CHAR)"),
+        }
+    }
+}
+
+impl TablePlan {
+    fn key_text(&self, index: usize) -> String {
+        self.columns[self.key[index].column].text()
+    }
+
+    fn key_texts(&self) -> String {
+        let texts: Vec<String> = (0..self.key.len()).map(|index| self.key_text(index)).collect();
+        texts.join(", ")
+    }
+
+    /// Sorts by the bytes of the text, as the client does.
+    fn bytes(&self, index: usize) -> String {
+        format!("CAST({} AS BINARY)", self.key_text(index))
+    }
+
+    fn ordered(&self, index: usize) -> String {
+        if self.key[index].by_bytes {
+            self.bytes(index)
+        } else {
+            format!("t.{}", quote(&self.columns[self.key[index].column].name))
+        }
+    }
+
+    fn walk_order(&self) -> String {
+        let parts: Vec<String> = (0..self.key.len()).map(|index| self.ordered(index)).collect();
+        parts.join(", ")
+    }
+
+    fn byte_order(&self) -> String {
+        let parts: Vec<String> = (0..self.key.len()).map(|index| self.bytes(index)).collect();
+        parts.join(", ")
+    }
+
+    /// A key's text as it is compared when the table is walked.
+    fn literal(&self, index: usize, text: &str) -> String {
+        if self.key[index].by_bytes {
+            hex(text.as_bytes())
+        } else {
+            self.value(index, text)
+        }
+    }
+
+    /// A key's text as a value of its column.
+    fn value(&self, index: usize, text: &str) -> String {
+        match self.key[index].literal {
+            // Digits, a sign and a point: what else stands there is no number, and must not become SQL.
+            KeyLiteral::Number if is_number(text) => text.to_owned(),
+            KeyLiteral::Bytes => hex_digits(text.strip_prefix("0x").unwrap_or_default()),
+            _ => format!("_utf8mb4 {}", hex(text.as_bytes())),
+        }
+    }
+
+    /// `(a, b) > (x, y)` in a form for which the index is used.
+    fn compared(&self, key: &Key, strict: &str, last: &str) -> String {
+        let mut alternatives = Vec::with_capacity(self.key.len());
+        for depth in 0..self.key.len() {
+            let mut parts: Vec<String> = (0..depth)
+                .map(|index| format!("{} = {}", self.ordered(index), self.literal(index, &key.0[index])))
+                .collect();
+            let comparison = if depth + 1 == self.key.len() { last } else { strict };
+            parts.push(format!(
+                "{} {comparison} {}",
+                self.ordered(depth),
+                self.literal(depth, &key.0[depth])
+            ));
+            alternatives.push(format!("({})", parts.join(" AND ")));
+        }
+        let first = format!("{} {strict}= {}", self.ordered(0), self.literal(0, &key.0[0]));
+        format!("({first} AND ({}))", alternatives.join(" OR "))
+    }
+
+    fn within(&self, range: &KeyRange) -> String {
+        let mut predicates = Vec::new();
+        if let Some(after) = &range.after {
+            predicates.push(self.compared(after, ">", ">"));
+        }
+        if let Some(to) = &range.to {
+            predicates.push(self.compared(to, "<", "<="));
+        }
+        if let Some(filter) = &self.filter {
+            predicates.push(format!("(\n{filter}\n)"));
+        }
+        if predicates.is_empty() {
+            return String::new();
+        }
+        format!(" WHERE {}", predicates.join(" AND "))
+    }
+
+    pub(super) fn step(&self, range: &KeyRange, rows: u64) -> String {
+        format!(
+            "SELECT {} FROM {} AS t{} ORDER BY {} LIMIT 1 OFFSET {}",
+            self.key_texts(),
+            self.source,
+            self.within(range),
+            self.walk_order(),
+            rows.saturating_sub(1)
+        )
+    }
+
+    pub(super) fn cuts(&self, range: &KeyRange, every: u64, limit: u64) -> String {
+        let texts: Vec<String> = (0..self.key.len())
+            .map(|index| format!("{} AS k{index}", self.key_text(index)))
+            .collect();
+        let names: Vec<String> = (0..self.key.len()).map(|index| format!("k{index}")).collect();
+        format!(
+            "SELECT {} FROM (SELECT {}, ROW_NUMBER() OVER (ORDER BY {}) AS n FROM {} AS t{}) AS q \
+             WHERE n % {every} = 0 ORDER BY n LIMIT {limit}",
+            names.join(", "),
+            texts.join(", "),
+            self.walk_order(),
+            self.source,
+            self.within(range)
+        )
+    }
+
+    /// Rows, rows that could be hashed, exclusive or, sum. The inner limit stops a range that is too large.
+    pub(super) fn digest(&self, range: &KeyRange, cap: u64) -> String {
+        format!(
+            "SELECT COUNT(*), COUNT(h), COALESCE(BIT_XOR(h), 0), COALESCE(SUM(h), 0) \
+             FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap}) AS q",
+            self.row_hash(),
+            self.source,
+            self.within(range)
+        )
+    }
+
+    pub(super) fn key_digests(&self, range: &KeyRange) -> String {
+        format!(
+            "SELECT {}, {} FROM {} AS t{} ORDER BY {}",
+            self.key_texts(),
+            self.row_hash(),
+            self.source,
+            self.within(range),
+            self.byte_order()
+        )
+    }
+
+    /// Each key a look-up of its own: whether a look-up of many uses the index depends on the server's mood.
+    pub(super) fn rows(&self, keys: &[Key], first: usize) -> String {
+        let mut cells = String::new();
+        for column in &self.columns {
+            let _ = write!(cells, ", {}", column.text());
+        }
+        let selects: Vec<String> = keys
+            .iter()
+            .enumerate()
+            .map(|(place, key)| {
+                let equal: Vec<String> = (0..self.key.len())
+                    .map(|index| {
+                        let column = quote(&self.columns[self.key[index].column].name);
+                        let text = &key.0[index];
+                        format!("t.{column} = {}", self.value(index, text))
+                    })
+                    .collect();
+                format!(
+                    "(SELECT {}{cells} FROM {} AS t WHERE {})",
+                    first + place,
+                    self.source,
+                    equal.join(" AND ")
+                )
+            })
+            .collect();
+        selects.join(" UNION ALL ")
+    }
+
+    /// The first 64 bits of a SHA-256 over the length-tagged texts. Whether a column is NULL is asked of the column: a
+    /// text that is too long is NULL as well, and must make the hash NULL.
+    fn row_hash(&self) -> String {
+        let tagged: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let (name, text) = (quote(&column.name), column.text());
+                format!("IF(t.{name} IS NULL, 'N', CONCAT(LENGTH({text}), ':', {text}))")
+            })
+            .collect();
+        format!(
+            "CAST(CONV(LEFT(SHA2(CONCAT('{}', {}), 256), 16), 16, 10) AS UNSIGNED)",
+            self.salt,
+            tagged.join(", ")
+        )
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// Bytes that are hexadecimal digits already; anything else is no key of this column, and is looked up as nothing.
+fn hex_digits(digits: &str) -> String {
+    if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        format!("X'{digits}'")
+    } else {
+        "NULL".into()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::from("X'");
+    push_hex(&mut text, bytes);
+    text.push('\'');
+    text
+}

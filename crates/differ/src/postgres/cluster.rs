@@ -1,0 +1,287 @@
+//! Several PostgreSQL nodes with one table: from their addresses to sides that the engine can compare.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeling_core::ident::TableName;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join_all};
+
+use crate::model::{Comparison, NodeName, TableShape};
+use crate::side::{Session, Side, SideError, SideErrorKind};
+
+use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
+use super::catalog::PgTable;
+use super::connect::{PgConnection, PgServer};
+use super::filter::{FilterError, check_filter};
+use super::origin::Origins;
+use super::plan::{RowHash, TablePlan};
+use super::probe;
+use super::replay::{self, Replay};
+use super::session::{PgSession, Sight};
+use super::snapshot::{self, Keeper, SnapshotMode};
+use super::statement::RangeForm;
+
+/// A node of the comparison.
+#[derive(Clone, Debug)]
+pub struct PgNode {
+    /// How it is reached.
+    pub server: PgServer,
+    /// Its table.
+    pub table: TableName,
+}
+
+/// What is compared, beside the nodes.
+#[derive(Clone, Debug, Default)]
+pub struct PgTerms {
+    /// Which columns.
+    pub columns: ColumnChoice,
+    /// When values are the same.
+    pub comparison: Comparison,
+    /// The operator's own predicate.
+    pub filter: Option<String>,
+    /// Whether the job judges by commit times or origins.
+    pub needs_commit_times: bool,
+    /// At what instants ranges are digested.
+    pub snapshot: SnapshotMode,
+    /// How long a fenced snapshot waits for the nodes to replay each other's changes.
+    pub replay_timeout: Duration,
+}
+
+/// The comparison cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// A node did not answer, or refused.
+    #[error(transparent)]
+    Side(#[from] SideError),
+    /// The tables have too little in common.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+    /// The operator's predicate is not one.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// One node is no comparison.
+    #[error("a comparison needs at least two nodes, and {0} was given")]
+    TooFewNodes(usize),
+    /// Two nodes have one name.
+    #[error("two nodes are called {0:?}")]
+    SameName(String),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Nodes that agreed.
+pub struct PgCluster {
+    /// The table as it is compared.
+    pub shape: TableShape,
+    /// One side a node, in the order given.
+    pub sides: Vec<Arc<dyn Side>>,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// What each node's origin numbers stand for, in the order of the sides.
+    pub origins: Vec<Arc<Origins>>,
+}
+
+impl std::fmt::Debug for PgCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgCluster")
+            .field("shape", &self.shape)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PgCluster {
+    /// Inspects the table on every node and finds out how it can be compared. One connection a node, closed again.
+    ///
+    /// # Errors
+    /// A node cannot be reached, the tables have too little in common, the filter is not a predicate.
+    pub async fn prepare(nodes: &[PgNode], terms: PgTerms) -> Result<Self, PrepareError> {
+        check_names(nodes)?;
+        if let Some(filter) = &terms.filter {
+            check_filter(filter)?;
+        }
+        let mut connections = try_join_all(nodes.iter().map(|node| node.server.connect(&[]))).await?;
+        let tables = try_join_all(
+            connections
+                .iter_mut()
+                .zip(nodes)
+                .map(|(connection, node)| PgTable::inspect(connection, &node.table)),
+        )
+        .await?;
+        let (snapshot, patience) = (terms.snapshot, terms.replay_timeout);
+        let terms = Terms {
+            choice: terms.columns,
+            comparison: terms.comparison,
+            filter: terms.filter,
+            seed: random_seed()?,
+            null_text: random_text()?,
+            needs_commit_times: terms.needs_commit_times,
+        };
+        let (mut plans, mut notes) = agree(&tables, &terms)?;
+        let shape = plans[0].shape.clone();
+        let hash = common_hash(&mut connections, terms.seed, &mut notes).await?;
+        let mut slots = Vec::new();
+        for connection in &mut connections {
+            slots.extend(replay::subscribed(connection).await?);
+        }
+        let mut origins = Vec::with_capacity(nodes.len());
+        let mut replays = Vec::with_capacity(nodes.len());
+        for ((connection, table), plan) in connections.iter_mut().zip(&tables).zip(&mut plans) {
+            plan.hash = hash;
+            check_statements(connection, plan).await?;
+            origins.push(Arc::new(Origins::read(connection).await?));
+            replays.push(Replay::of(connection, &slots, table.oid).await?);
+        }
+        let keepers = keepers(connections, &replays, snapshot, patience).await?;
+        let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
+        for (index, (plan, (replay, keeper))) in plans
+            .into_iter()
+            .zip(replays.into_iter().zip(keepers))
+            .enumerate()
+        {
+            sides.push(Arc::new(PgSide {
+                server: nodes[index].server.clone(),
+                estimate: tables[index].estimate,
+                plan: Arc::new(plan),
+                origins: Arc::clone(&origins[index]),
+                replay: Arc::new(replay),
+                keeper,
+            }));
+        }
+        Ok(Self {
+            shape,
+            sides,
+            notes,
+            origins,
+        })
+    }
+}
+
+/// One for each node, or none at all.
+async fn keepers(
+    mut connections: Vec<PgConnection>,
+    replays: &[Replay],
+    mode: SnapshotMode,
+    patience: Duration,
+) -> Result<Vec<Option<Arc<Keeper>>>, SideError> {
+    if mode == SnapshotMode::None {
+        return Ok(connections.iter().map(|_| None).collect());
+    }
+    if mode == SnapshotMode::Fenced {
+        snapshot::fence(&mut connections, replays, patience).await?;
+    }
+    let kept = try_join_all(connections.into_iter().map(Keeper::of)).await?;
+    Ok(kept.into_iter().map(|keeper| Some(Arc::new(keeper))).collect())
+}
+
+/// Has the server read the statements, so that a filter with a mistake in it is refused and not unknown.
+async fn check_statements(connection: &mut PgConnection, plan: &TablePlan) -> Result<(), SideError> {
+    connection.search(&plan.search_path).await?;
+    for text in [plan.digest(RangeForm::CLOSED, 1), plan.rows()] {
+        connection.prepare(&text).await?;
+    }
+    connection.search(&[]).await
+}
+
+fn check_names(nodes: &[PgNode]) -> Result<(), PrepareError> {
+    if nodes.len() < 2 {
+        return Err(PrepareError::TooFewNodes(nodes.len()));
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        if nodes[..index]
+            .iter()
+            .any(|other| other.server.node() == node.server.node())
+        {
+            return Err(PrepareError::SameName(node.server.node().to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn random_seed() -> Result<i64, PrepareError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(PrepareError::Random)?;
+    Ok(i64::from_le_bytes(bytes))
+}
+
+fn random_text() -> Result<String, PrepareError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(PrepareError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The quickest hash of which all nodes make the same.
+async fn common_hash(
+    connections: &mut [PgConnection],
+    seed: i64,
+    notes: &mut Vec<String>,
+) -> Result<RowHash, SideError> {
+    for hash in [RowHash::Chained, RowHash::Sha256] {
+        let prints = try_join_all(
+            connections
+                .iter_mut()
+                .map(|connection| probe::fingerprint(connection, hash, seed)),
+        )
+        .await?;
+        if prints.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Ok(hash);
+        }
+        notes.push("the nodes hash texts differently; SHA-256 is used, which is slower".into());
+    }
+    Err(SideError::new(
+        connections[0].node(),
+        SideErrorKind::Permanent,
+        "the nodes do not agree on any hash",
+    ))
+}
+
+/// One node.
+struct PgSide {
+    server: PgServer,
+    estimate: f64,
+    plan: Arc<TablePlan>,
+    origins: Arc<Origins>,
+    replay: Arc<Replay>,
+    keeper: Option<Arc<Keeper>>,
+}
+
+impl Side for PgSide {
+    fn node(&self) -> &NodeName {
+        self.server.node()
+    }
+
+    fn estimate(&self) -> f64 {
+        self.estimate
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SideError>> {
+        async move {
+            let connection = self.server.connect(&self.plan.search_path).await?;
+            let session: Box<dyn Session> = Box::new(PgSession {
+                connection,
+                plan: Arc::clone(&self.plan),
+                origins: Arc::clone(&self.origins),
+                replay: Arc::clone(&self.replay),
+                keeper: self.keeper.clone(),
+                sight: Sight::Present,
+            });
+            Ok(session)
+        }
+        .boxed()
+    }
+
+    fn statements(&self) -> Vec<(&'static str, String)> {
+        const ROWS: u64 = 100_000;
+        let plan = &self.plan;
+        vec![
+            ("end of a block", plan.step(RangeForm::CLOSED, ROWS)),
+            ("digest of a range", plan.digest(RangeForm::CLOSED, 4 * ROWS)),
+            ("cuts of a range", plan.cuts(RangeForm::CLOSED, ROWS / 16, 16)),
+            ("keys and hashes of a range", plan.key_digests(RangeForm::CLOSED)),
+            ("rows by key", plan.rows()),
+            ("versions by key", plan.versions()),
+        ]
+    }
+}

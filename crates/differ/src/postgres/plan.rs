@@ -1,0 +1,107 @@
+//! What is known about comparing one table once all nodes have agreed: expressions and session settings.
+
+use crate::model::{Comparison, TableShape, ValueKind};
+
+use super::ident::quote;
+
+/// How a row's hash is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowHash {
+    /// Each column's text is hashed with the hash of the columns before it as seed (`hashtextextended`).
+    Chained,
+    /// SHA-256 over the length-tagged texts, its first eight bytes; for nodes on which the first differs.
+    Sha256,
+}
+
+/// By what order the key is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WalkOrder {
+    /// The column's own, which the key's index has.
+    Native,
+    /// The bytes of the key's text: for nodes that sort the key differently. Seldom has an index.
+    Bytes,
+}
+
+/// How a column's text is got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextForm {
+    /// The column is text already.
+    Plain,
+    /// `::text`.
+    Cast,
+    /// The type's output function, because somebody defined a cast of their own to text that may lose something.
+    Output,
+}
+
+/// A compared column in this node's SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlannedColumn {
+    /// Its name.
+    pub(super) name: String,
+    /// How its text is got.
+    pub(super) form: TextForm,
+    /// What it holds.
+    pub(super) kind: ValueKind,
+    /// Whether it is an array, to which scalar normalisation does not apply.
+    pub(super) array: bool,
+}
+
+impl PlannedColumn {
+    /// Its text, with the table as `t`.
+    pub(super) fn text(&self, comparison: Comparison) -> String {
+        let column = format!("t.{}", quote(&self.name));
+        match (comparison, self.kind, self.array) {
+            (Comparison::Semantic, ValueKind::Decimal, false) => {
+                return format!("pg_catalog.trim_scale({column})::text");
+            }
+            // Adding zero turns -0 into 0 and leaves everything else as it is.
+            (Comparison::Semantic, ValueKind::Float, false) => return format!("({column} + 0)::text"),
+            _ => {}
+        }
+        match self.form {
+            TextForm::Plain => column,
+            TextForm::Cast => format!("{column}::text"),
+            TextForm::Output => format!("pg_catalog.format('%s', {column})"),
+        }
+    }
+}
+
+/// A key column in this node's SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlannedKey {
+    /// Position among the columns.
+    pub(super) column: usize,
+    /// The type to which its text is cast to be compared with the column; a domain's base type.
+    pub(super) cast_type: String,
+}
+
+/// Everything that the statements for one node's table depend on.
+#[derive(Clone, Debug)]
+pub(super) struct TablePlan {
+    /// The shape on which the nodes agreed.
+    pub(super) shape: TableShape,
+    /// This node's table, quoted, with `ONLY` where children must not be read.
+    pub(super) source: String,
+    /// Columns in the shape's order.
+    pub(super) columns: Vec<PlannedColumn>,
+    /// The key's columns in key order.
+    pub(super) key: Vec<PlannedKey>,
+    /// By what order it is walked.
+    pub(super) order: WalkOrder,
+    /// How rows are hashed.
+    pub(super) hash: RowHash,
+    /// When values are the same.
+    pub(super) comparison: Comparison,
+    /// The job's own first seed: no data can have been made with it in mind.
+    pub(super) seed: i64,
+    /// Stands for NULL in the chain: 128 bits drawn for this job, so that no value equals it.
+    pub(super) null_text: String,
+    /// The operator's predicate, checked to be balanced.
+    pub(super) filter: Option<String>,
+    /// Whether the database's own encoding is UTF-8, so that its texts sort by their UTF-8 bytes.
+    pub(super) utf8: bool,
+    /// Whether the server keeps commit times.
+    pub(super) commit_times: bool,
+    /// Schemas that must be searched for the operators of the key's types.
+    pub(super) search_path: Vec<String>,
+}

@@ -1,0 +1,34 @@
+//! Whether the nodes hash alike: asked of each before anything is compared.
+
+use crate::side::SideError;
+
+use super::connect::PgConnection;
+use super::plan::RowHash;
+
+/// Texts of lengths around the hash's block of twelve bytes, and one that is not ASCII.
+const VECTOR: &str = "'', 'a', 'abcdefghijk', 'abcdefghijkl', 'abcdefghijklm', 'Zürich – 東京', \
+    '0123456789012345678901234567890123456789'";
+
+/// What a node makes of the probe vector.
+pub(super) async fn fingerprint(
+    connection: &mut PgConnection,
+    hash: RowHash,
+    seed: i64,
+) -> Result<String, SideError> {
+    let each = match hash {
+        RowHash::Chained => format!(
+            "pg_catalog.hashtextextended(v COLLATE \"C\", pg_catalog.hashtextextended(v COLLATE \"C\", ({seed})::int8))::text"
+        ),
+        RowHash::Sha256 => {
+            "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(v, 'UTF8')), 'hex')".to_owned()
+        }
+    };
+    let text = format!(
+        "SELECT pg_catalog.string_agg({each}, ',' ORDER BY n) \
+         FROM pg_catalog.unnest(ARRAY[{VECTOR}]::text[]) WITH ORDINALITY AS u(v, n)"
+    );
+    let row = connection
+        .patient(connection.client().query_one(&text, &[]))
+        .await?;
+    Ok(row.get(0))
+}

@@ -1,0 +1,277 @@
+//! The statements that are run on a node, as text.
+//!
+//! Parameters are always texts, cast in the statement to what they are: the driver then needs no type of the user's.
+
+use std::fmt::Write;
+
+use crate::range::KeyRange;
+
+use super::ident::{quote, quote_text};
+use super::plan::{RowHash, TablePlan, WalkOrder};
+
+/// Columns chained in one expression. The server's parser and executor descend once for each, and its stack is
+/// bounded; wider tables hash the hashes of several chains.
+const CHAIN: usize = 100;
+
+/// Distance between the first seeds of a wide table's chains: odd and without structure, so that no chain's seed is
+/// another's hash by design.
+const CHAIN_SEED_STEP: i64 = 0x1e37_79b9_7f4a_7c15;
+
+/// Texts of a range's ends, in the order of the statement's parameters.
+pub(super) fn range_parameters(range: &KeyRange) -> Vec<&str> {
+    [&range.after, &range.to]
+        .into_iter()
+        .flatten()
+        .flat_map(|key| key.0.iter().map(AsRef::as_ref))
+        .collect()
+}
+
+/// What of a range decides about a statement's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RangeForm {
+    after: bool,
+    to: bool,
+}
+
+impl From<&KeyRange> for RangeForm {
+    fn from(range: &KeyRange) -> Self {
+        Self {
+            after: range.after.is_some(),
+            to: range.to.is_some(),
+        }
+    }
+}
+
+impl RangeForm {
+    /// Both ends closed: for `--explain`.
+    pub(super) const CLOSED: Self = Self {
+        after: true,
+        to: true,
+    };
+}
+
+impl TablePlan {
+    /// The key at the end of a block.
+    pub(super) fn step(&self, range: RangeForm, rows: u64) -> String {
+        format!(
+            "SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1",
+            self.key_texts("t"),
+            self.source,
+            self.within(range),
+            self.key_order(),
+            rows.saturating_sub(1),
+        )
+    }
+
+    /// Every `every`-th key.
+    pub(super) fn cuts(&self, range: RangeForm, every: u64, limit: u64) -> String {
+        let order = self.key_order();
+        let texts = self.numbered(|index| format!("{} AS k{index}", self.key_text(index - 1, "t")));
+        format!(
+            "SELECT {} FROM (SELECT {texts}, pg_catalog.row_number() OVER (ORDER BY {order}) AS n \
+             FROM {} AS t{}) AS q WHERE n % {every} = 0 ORDER BY n LIMIT {limit}",
+            self.numbered(|index| format!("k{index}")),
+            self.source,
+            self.within(range),
+        )
+    }
+
+    /// Count, exclusive or and sum over a range. `OFFSET 0` keeps the hash from being computed for each aggregate.
+    pub(super) fn digest(&self, range: RangeForm, cap: u64) -> String {
+        format!(
+            "SELECT pg_catalog.count(*), coalesce(pg_catalog.bit_xor(h), 0), coalesce(pg_catalog.sum(h), 0)::text \
+             FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap} OFFSET 0) AS q",
+            self.row_hash(),
+            self.source,
+            self.within(range),
+        )
+    }
+
+    /// Keys and hashes in the order of the keys' bytes.
+    pub(super) fn key_digests(&self, range: RangeForm) -> String {
+        let texts = self.numbered(|index| format!("{} AS k{index}", self.key_text(index - 1, "t")));
+        let order = self.numbered(|index| self.by_bytes(&format!("k{index}")));
+        format!(
+            "SELECT {}, h FROM (SELECT {texts}, {} AS h FROM {} AS t{} OFFSET 0) AS q ORDER BY {order}",
+            self.numbered(|index| format!("k{index}")),
+            self.row_hash(),
+            self.source,
+            self.within(range),
+        )
+    }
+
+    /// Whole rows by key. Not filtered: a row that the filter hides on one node only is there all the same.
+    pub(super) fn rows(&self) -> String {
+        let (times, from_times) = if self.commit_times {
+            (
+                "pg_catalog.to_char(o.\"timestamp\" AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
+                 o.roident::text",
+                " LEFT JOIN LATERAL pg_catalog.pg_xact_commit_timestamp_origin(t.xmin) AS o ON true",
+            )
+        } else {
+            ("NULL::text, NULL::text", "")
+        };
+        let mut cells = String::new();
+        for column in &self.columns {
+            let _ = write!(cells, ", {}", column.text(self.comparison));
+        }
+        format!(
+            "SELECT q.i, t.xmin::text || t.ctid::text, {times}{cells} FROM {}{from_times} ORDER BY q.i",
+            self.looked_up(),
+        )
+    }
+
+    /// Versions by key.
+    pub(super) fn versions(&self) -> String {
+        format!(
+            "SELECT q.i, t.xmin::text || t.ctid::text FROM {}",
+            self.looked_up()
+        )
+    }
+
+    fn looked_up(&self) -> String {
+        let parameters = self.numbered(|index| format!("${index}::text[]"));
+        let names = self.numbered(|index| format!("k{index}"));
+        let mut equal = String::new();
+        for (index, key) in self.key.iter().enumerate() {
+            let and = if index == 0 { "" } else { " AND " };
+            let name = quote(&self.columns[key.column].name);
+            let _ = write!(equal, "{and}t.{name} = q.k{}::{}", index + 1, key.cast_type);
+        }
+        format!(
+            "unnest({parameters}) WITH ORDINALITY AS q({names}, i) JOIN {} AS t ON {equal}",
+            self.source,
+        )
+    }
+
+    fn key_text(&self, index: usize, table: &str) -> String {
+        format!(
+            "{table}.{}::text",
+            quote(&self.columns[self.key[index].column].name)
+        )
+    }
+
+    fn key_texts(&self, table: &str) -> String {
+        self.numbered(|index| self.key_text(index - 1, table))
+    }
+
+    fn key_order(&self) -> String {
+        self.numbered(|index| self.ordered(index - 1))
+    }
+
+    fn ordered(&self, index: usize) -> String {
+        match self.order {
+            WalkOrder::Native => format!("t.{}", quote(&self.columns[self.key[index].column].name)),
+            WalkOrder::Bytes => self.by_bytes(&self.key_text(index, "t")),
+        }
+    }
+
+    fn by_bytes(&self, text: &str) -> String {
+        if self.utf8 {
+            format!("{text} COLLATE \"C\"")
+        } else {
+            format!("pg_catalog.convert_to({text}, 'UTF8')")
+        }
+    }
+
+    fn bound(&self, index: usize, parameter: usize) -> String {
+        match self.order {
+            WalkOrder::Native => format!("${parameter}::text::{}", self.key[index].cast_type),
+            WalkOrder::Bytes => self.by_bytes(&format!("${parameter}::text")),
+        }
+    }
+
+    fn within(&self, range: RangeForm) -> String {
+        let mut predicates = Vec::with_capacity(3);
+        let mut parameter = 1;
+        for (there, comparison) in [(range.after, ">"), (range.to, "<=")] {
+            if there {
+                predicates.push(self.compared(comparison, parameter));
+                parameter += self.key.len();
+            }
+        }
+        if let Some(filter) = &self.filter {
+            // The line ends keep a comment in the filter from hiding what follows it.
+            predicates.push(format!("(\n{filter}\n)"));
+        }
+        if predicates.is_empty() {
+            return String::new();
+        }
+        format!(" WHERE {}", predicates.join(" AND "))
+    }
+
+    fn compared(&self, comparison: &str, first_parameter: usize) -> String {
+        let columns = self.key_order();
+        let bounds = self.numbered(|index| self.bound(index - 1, first_parameter + index - 1));
+        if self.key.len() == 1 {
+            format!("{columns} {comparison} {bounds}")
+        } else {
+            format!("ROW({columns}) {comparison} ROW({bounds})")
+        }
+    }
+
+    fn numbered(&self, each: impl Fn(usize) -> String) -> String {
+        let parts: Vec<String> = (1..=self.key.len()).map(each).collect();
+        parts.join(", ")
+    }
+
+    /// The 64-bit hash of a row: every column's text, NULL apart from every text, and where it stands.
+    pub(super) fn row_hash(&self) -> String {
+        match self.hash {
+            RowHash::Chained => self.chained(),
+            RowHash::Sha256 => self.sha256(),
+        }
+    }
+
+    fn chained(&self) -> String {
+        let null = quote_text(&self.null_text);
+        let chains: Vec<String> = self
+            .columns
+            .chunks(CHAIN)
+            .enumerate()
+            .map(|(number, columns)| {
+                let step = CHAIN_SEED_STEP.wrapping_mul(i64::try_from(number).unwrap_or(i64::MAX));
+                let mut hash = format!("({})::int8", self.seed.wrapping_add(step));
+                for column in columns {
+                    let text = column.text(self.comparison);
+                    hash = format!(
+                        "pg_catalog.hashtextextended(coalesce({text}, {null}) COLLATE \"C\", {hash})"
+                    );
+                }
+                hash
+            })
+            .collect();
+        if let [chain] = &chains[..] {
+            return chain.clone();
+        }
+        // Mixed as texts: the typed hash of an int8 would fold it to 32 bits.
+        let joined: Vec<String> = chains.iter().map(|chain| format!("({chain})::text")).collect();
+        format!(
+            "pg_catalog.hashtextextended(({}) COLLATE \"C\", ({})::int8)",
+            joined.join(" || ',' || "),
+            self.seed
+        )
+    }
+
+    fn sha256(&self) -> String {
+        let tagged: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let text = column.text(self.comparison);
+                format!("coalesce(pg_catalog.length({text})::text || ':' || {text}, 'N')")
+            })
+            .collect();
+        // In groups, for the same reason as the chains.
+        let groups: Vec<String> = tagged
+            .chunks(CHAIN)
+            .map(|group| format!("({})", group.join(" || ")))
+            .collect();
+        format!(
+            "('x' || pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(pg_catalog.convert_to({} || '{}', \
+             'UTF8')), 1, 8), 'hex'))::bit(64)::int8",
+            groups.join(" || "),
+            self.seed
+        )
+    }
+}

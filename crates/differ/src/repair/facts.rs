@@ -1,0 +1,149 @@
+//! What the catalog says about a table that is to be written.
+
+use super::RepairError;
+use crate::model::TableShape;
+use crate::postgres::{PgConnection, quote};
+use crate::side::SideError;
+
+/// Another table, or the same, whose rows refer to the table's, or to which they refer.
+pub(super) struct Reference {
+    /// Its name, quoted, for messages and statements.
+    pub(super) table: String,
+    /// Its columns and the table's, in the constraint's order, quoted.
+    pub(super) columns: Vec<(String, String)>,
+}
+
+impl Reference {
+    pub(super) fn matches(&self) -> String {
+        let equal = |(theirs, ours): &(String, String)| format!("r.{theirs} = t.{ours}");
+        self.columns.iter().map(equal).collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+/// What the catalog says about a table that is to be written.
+pub(super) struct TableFacts {
+    pub(super) inherited: bool,
+    pub(super) triggers: Vec<String>,
+    pub(super) spock: bool,
+    pub(super) commit_times: bool,
+    pub(super) missing: Vec<String>,
+    pub(super) lossy: Vec<String>,
+    pub(super) referring: Vec<(Reference, bool)>,
+    pub(super) referred: Vec<Reference>,
+}
+
+impl TableFacts {
+    pub(super) async fn read(connection: &mut PgConnection, shape: &TableShape) -> Result<Self, SideError> {
+        const FACTS: &str = "SELECT c.relkind = 'r' AND c.relhassubclass, \
+             ARRAY(SELECT g.tgname::text FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled = 'O' ORDER BY 1), \
+             EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'spock'), \
+             pg_catalog.current_setting('track_commit_timestamp') = 'on', \
+             ARRAY(SELECT p FROM pg_catalog.unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE']) AS p WHERE NOT pg_catalog.has_table_privilege(c.oid, p)), \
+             ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid \
+               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (SELECT FROM pg_catalog.pg_cast AS k \
+                 WHERE k.castmethod = 'f' AND k.oid >= 16384 AND (k.castsource IN (y.oid, y.typbasetype) AND k.casttarget = 25 \
+                   OR k.casttarget IN (y.oid, y.typbasetype) AND k.castsource = 25)) ORDER BY 1), \
+             c.oid \
+           FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+           WHERE n.nspname = $1 AND c.relname = $2";
+        let statement = connection.prepare(FACTS).await?;
+        let name = &shape.name;
+        let client = connection.client();
+        let row = connection
+            .patient(client.query_one(&statement, &[&name.schema, &name.table]))
+            .await?;
+        let oid: u32 = row.get(6);
+        let foreign = foreign_keys(connection, oid).await?;
+        let (mut referring, mut referred) = (Vec::new(), Vec::new());
+        for key in foreign {
+            if key.incoming {
+                referring.push((key.reference, key.cascades));
+            } else {
+                referred.push(key.reference);
+            }
+        }
+        Ok(Self {
+            inherited: row.get(0),
+            triggers: row.get(1),
+            spock: row.get(2),
+            commit_times: row.get(3),
+            missing: row.get(4),
+            lossy: row.get(5),
+            referring,
+            referred,
+        })
+    }
+
+    pub(super) fn check(&self, connection: &PgConnection) -> Result<(), RepairError> {
+        let node = connection.node();
+        if !self.missing.is_empty() {
+            let privileges = self.missing.join(", ");
+            return Err(RepairError::Refused(format!(
+                "{node}: a repair needs {privileges} on the table; GRANT it to the role"
+            )));
+        }
+        if !self.lossy.is_empty() {
+            return Err(RepairError::Refused(format!(
+                "{node}: the types of {} have casts to or from text that somebody defined; what they do to a value is \
+                 not known, so it is not written",
+                self.lossy.join(", ")
+            )));
+        }
+        Ok(())
+    }
+
+    /// References that deletions must mind: those that cascade, and all if the server does not look after them.
+    pub(super) fn referring(&self, unchecked: bool) -> Vec<Reference> {
+        let minded = self
+            .referring
+            .iter()
+            .filter(|(_, cascades)| *cascades || unchecked);
+        minded
+            .map(|(reference, _)| Reference {
+                table: reference.table.clone(),
+                columns: reference.columns.clone(),
+            })
+            .collect()
+    }
+}
+
+struct ForeignKey {
+    reference: Reference,
+    incoming: bool,
+    cascades: bool,
+}
+
+async fn foreign_keys(connection: &mut PgConnection, oid: u32) -> Result<Vec<ForeignKey>, SideError> {
+    // A self-reference stands in both lists.
+    const KEYS: &str = "SELECT d.incoming, k.confdeltype IN ('c', 'n', 'd'), n.nspname::text, r.relname::text, \
+         (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) FROM pg_catalog.unnest(CASE WHEN d.incoming THEN k.conkey ELSE k.confkey END) \
+           WITH ORDINALITY AS u(number, place) JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum = u.number), \
+         (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) FROM pg_catalog.unnest(CASE WHEN d.incoming THEN k.confkey ELSE k.conkey END) \
+           WITH ORDINALITY AS u(number, place) JOIN pg_catalog.pg_attribute AS a ON a.attrelid = $1::oid AND a.attnum = u.number) \
+       FROM pg_catalog.pg_constraint AS k CROSS JOIN (VALUES (true), (false)) AS d(incoming) \
+       JOIN pg_catalog.pg_class AS r ON r.oid = CASE WHEN d.incoming THEN k.conrelid ELSE k.confrelid END \
+       JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace \
+       WHERE k.contype = 'f' AND k.conparentid = 0 AND CASE WHEN d.incoming THEN k.confrelid ELSE k.conrelid END = $1::oid \
+       ORDER BY k.oid, d.incoming";
+    let statement = connection.prepare(KEYS).await?;
+    let client = connection.client();
+    let rows = connection.patient(client.query(&statement, &[&oid])).await?;
+    let key = |row: &tokio_postgres::Row| {
+        let theirs: Vec<String> = row.get(4);
+        let ours: Vec<String> = row.get(5);
+        let (schema, table): (String, String) = (row.get(2), row.get(3));
+        ForeignKey {
+            reference: Reference {
+                table: format!("{}.{}", quote(&schema), quote(&table)),
+                columns: theirs
+                    .iter()
+                    .map(|name| quote(name))
+                    .zip(ours.iter().map(|name| quote(name)))
+                    .collect(),
+            },
+            incoming: row.get(0),
+            cascades: row.get(1),
+        }
+    };
+    Ok(rows.iter().map(key).collect())
+}

@@ -1,0 +1,246 @@
+//! A repair: what it is asked, whom it talks to, what it comes to.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::Run;
+use super::decision::Decider;
+use super::journal::RepairLog;
+use super::target::Target;
+use super::touched::Touched;
+use super::{Policy, RepairError, RepairOutcome};
+use crate::model::{NodeName, TableShape};
+use crate::postgres::{PgCluster, PgNode, PgServer, PgTerms, PrepareError};
+use crate::report::recorded::RecordedReport;
+
+/// Whether anything is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// Batches are committed.
+    Commit,
+    /// Batches are rolled back: everything else is the same.
+    DryRun,
+}
+
+/// Whether the table's triggers fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Triggers {
+    /// They do not.
+    Quiet,
+    /// They do, as for any client.
+    Fire,
+}
+
+/// What a repaired row's commit time and origin are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginKeeping {
+    /// Those of the repair.
+    Local,
+    /// Those of the row that was copied. Every row is a transaction of its own then, and the role must be allowed to use
+    /// `pg_replication_origin_*`.
+    Preserve,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct RepairOptions {
+    /// Which side is right.
+    pub policy: Policy,
+    /// Whether anything is changed.
+    pub apply: Apply,
+    /// Whether triggers fire.
+    pub triggers: Triggers,
+    /// Whose commit time and origin the rows get.
+    pub origin: OriginKeeping,
+}
+
+/// A repair that is ready to run.
+pub struct Repair {
+    report: RecordedReport,
+    shape: Arc<TableShape>,
+    targets: Vec<Target>,
+    options: RepairOptions,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+impl Repair {
+    /// Connects to the nodes of a report. `servers` may be more than the report's.
+    ///
+    /// # Errors
+    /// A node is not among the servers or cannot be reached, the tables have too little in common, the role may not do
+    /// what is needed.
+    pub async fn connect(
+        report: RecordedReport,
+        servers: &[PgServer],
+        options: RepairOptions,
+    ) -> Result<Self, RepairError> {
+        let mut nodes = Vec::new();
+        for name in &report.nodes {
+            let server = servers.iter().find(|server| server.node() == name);
+            let server = server.ok_or_else(|| {
+                RepairError::Refused(format!(
+                    "the report is about node {name}, of which no address was given"
+                ))
+            })?;
+            nodes.push(PgNode {
+                server: server.clone(),
+                table: report.table.clone(),
+            });
+        }
+        let cluster = PgCluster::prepare(&nodes, PgTerms::default())
+            .await
+            .map_err(|error| match error {
+                PrepareError::Side(error) => RepairError::Side(error),
+                other => RepairError::Refused(other.to_string()),
+            })?;
+        let shape = Arc::new(cluster.shape);
+        check_key(&report, &shape)?;
+        let mut targets = Vec::new();
+        for (node, origins) in nodes.iter().zip(&cluster.origins) {
+            targets.push(
+                Target::connect(
+                    &node.server,
+                    Arc::clone(&shape),
+                    Arc::clone(origins),
+                    options.triggers,
+                )
+                .await?,
+            );
+        }
+        Ok(Self {
+            report,
+            shape,
+            targets,
+            options,
+            notes: cluster.notes,
+        })
+    }
+
+    /// The node, among those of the report, that has replayed most of what `origin` sent: the one to recover from.
+    ///
+    /// # Errors
+    /// Two nodes are equally far, or none received anything.
+    pub async fn furthest(&mut self, origin: &str) -> Result<usize, RepairError> {
+        let replayed = try_join_all(self.targets.iter_mut().map(|target| target.replayed(origin))).await?;
+        let best = replayed.iter().flatten().max().copied();
+        let Some(best) = best else {
+            return Err(RepairError::Refused(format!(
+                "no node knows how far it has replayed {origin}; name the node to recover from with --source-of-truth"
+            )));
+        };
+        let furthest: Vec<usize> = (0..replayed.len())
+            .filter(|node| replayed[*node] == Some(best))
+            .collect();
+        match furthest[..] {
+            [node] => Ok(node),
+            _ => Err(RepairError::Refused(format!(
+                "{} have replayed {origin} equally far; name the node to recover from with --source-of-truth",
+                furthest
+                    .iter()
+                    .map(|node| self.report.nodes[*node].to_string())
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            ))),
+        }
+    }
+
+    /// The same repair under another policy.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.options.policy = policy;
+        self
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn shape(&self) -> &TableShape {
+        &self.shape
+    }
+
+    /// The nodes, in the report's order.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeName] {
+        &self.report.nodes
+    }
+
+    /// Repairs. Events go to `log` after the commit of what they tell.
+    ///
+    /// Cancelled, it ends between two batches; what was committed stays.
+    ///
+    /// # Errors
+    /// A node is lost, the report cannot be read to its end, the plan does not fit the table.
+    pub async fn run(
+        mut self,
+        log: &mut dyn RepairLog,
+        cancel: &CancellationToken,
+    ) -> Result<RepairOutcome, RepairError> {
+        let policy = self.options.policy.clone();
+        let table = format!("{}.{}", self.shape.name.schema, self.shape.name.table);
+        let shape = Arc::clone(&self.shape);
+        let key: Vec<String> = shape.key_columns().map(|column| column.name.clone()).collect();
+        let columns: Vec<String> = shape.columns.iter().map(|column| column.name.clone()).collect();
+        let decisions = match &policy {
+            Policy::Plan(plan) => Some(plan.for_table(&table)?),
+            _ => None,
+        };
+        if let Some(decisions) = &decisions {
+            decisions.check(&key, &columns)?;
+        }
+        let decider = Decider {
+            shape: &shape,
+            policy: &policy,
+            decisions,
+            key,
+            columns,
+        };
+        let mut run = Run {
+            decider,
+            outcome: RepairOutcome::new(&self.report.nodes, self.options.apply == Apply::DryRun),
+            touched: Touched::new()?,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            positions: positions(&self.report, &shape),
+            targets: &mut self.targets,
+            options: &self.options,
+            log,
+        };
+        run.all(&mut self.report, cancel).await?;
+        run.those_that_wait(cancel).await?;
+        if self.options.apply == Apply::Commit {
+            run.look_back(cancel).await?;
+        }
+        let mut outcome = run.outcome;
+        outcome.in_flight = self.report.in_flight;
+        Ok(outcome)
+    }
+}
+
+fn check_key(report: &RecordedReport, shape: &TableShape) -> Result<(), RepairError> {
+    let key: Vec<&str> = shape.key_columns().map(|column| column.name.as_str()).collect();
+    if key != report.key {
+        return Err(RepairError::Refused(format!(
+            "the report identifies rows by ({}), the table by ({}); run table-diff again",
+            report.key.join(", "),
+            key.join(", ")
+        )));
+    }
+    let unknown = report
+        .columns
+        .iter()
+        .find(|column| shape.position(column).is_none());
+    if let (Some(column), false) = (unknown, report.columns.is_empty()) {
+        return Err(RepairError::Refused(format!(
+            "the report has a column {column}, which not all of the tables have; run table-diff again"
+        )));
+    }
+    Ok(())
+}
+
+/// For each column of the table its place in the report's rows.
+fn positions(report: &RecordedReport, shape: &TableShape) -> Vec<Option<usize>> {
+    let place = |name: &String| report.columns.iter().position(|column| column == name);
+    shape.columns.iter().map(|column| place(&column.name)).collect()
+}

@@ -1,0 +1,11 @@
+//! Whole comparisons on real servers.
+
+// clippy.toml allows this in functions marked as tests only, not in the helpers that they share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod equality;
+mod inflight;
+mod mutation;
+mod mysql;
+mod supervision;
+mod world;

@@ -1,0 +1,336 @@
+//! MySQL and MariaDB: two tables on one server, a primary and its replica.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use changeling_core::ident::TableName;
+use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject};
+use changeling_differ::model::{NodeName, Verdict};
+use changeling_differ::mysql::side::{MySqlCluster, MySqlNode, MySqlServer, MySqlTerms};
+use changeling_support::{Server, ServerSpec, server_or_skip};
+use mysql_async::prelude::Queryable;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{Kept, Outcome, Running, host};
+
+type Result = changeling_support::Result<()>;
+
+fn node(name: &str, server: &Server, schema: &str) -> MySqlNode {
+    MySqlNode {
+        server: MySqlServer::new(
+            NodeName::new(name),
+            server.mysql_opts().into(),
+            Duration::from_secs(60),
+        ),
+        table: TableName::new(schema, "t"),
+    }
+}
+
+async fn diff(nodes: &[MySqlNode], terms: MySqlTerms, settings: DiffSettings) -> Outcome {
+    let cluster = MySqlCluster::prepare(nodes, terms.clone()).await.unwrap();
+    let subject = DiffSubject {
+        sides: cluster.sides,
+        shape: cluster.shape,
+        comparison: terms.comparison,
+        table_filter: terms.filter,
+        concurrency_factor: 0.5,
+        notes: cluster.notes,
+    };
+    let host = host();
+    let kept = Kept::default();
+    let job = DiffJob::start(
+        &host,
+        subject,
+        settings,
+        Box::new(kept.clone()),
+        CancellationToken::new(),
+    );
+    Running::of(job, kept, host).finish().await.unwrap()
+}
+
+fn small() -> DiffSettings {
+    DiffSettings {
+        block_size: NonZeroU64::new(3).unwrap(),
+        compare_unit_size: NonZeroU64::MIN,
+        ..DiffSettings::default()
+    }
+}
+
+/// Type, and two values of it that are not the same.
+const TYPES: &[(&str, &str, &str)] = &[
+    ("BIGINT", "1", "4294967296"),
+    ("BIGINT UNSIGNED", "9223372036854775807", "18446744073709551615"),
+    (
+        "DECIMAL(60,20)",
+        "0.00000000000000000001",
+        "0.00000000000000000002",
+    ),
+    ("FLOAT", "16777216", "16777217.9"),
+    ("FLOAT", "1.0000001", "1.0000002"),
+    ("DOUBLE", "0.1", "0.10000000000000002"),
+    ("BIT(13)", "b'1'", "b'1000000000000'"),
+    ("VARCHAR(9) CHARACTER SET utf8mb4", "''", "' '"),
+    ("VARCHAR(9) CHARACTER SET utf8mb4", "'a'", "'A'"),
+    ("VARCHAR(9) CHARACTER SET latin1", "'é'", "'e'"),
+    ("TEXT CHARACTER SET utf8mb4", "'a'", "'a '"),
+    ("VARBINARY(9)", "X''", "X'00'"),
+    ("BLOB", "X'FF'", "X'FE'"),
+    ("DATE", "'2020-01-01'", "'2020-01-02'"),
+    (
+        "DATETIME(6)",
+        "'2020-01-01 00:00:00.000001'",
+        "'2020-01-01 00:00:00.000002'",
+    ),
+    (
+        "TIMESTAMP(6) NULL",
+        "'2020-01-01 00:00:01'",
+        "'2020-01-01 00:00:01.000001'",
+    ),
+    ("TIME(3)", "'-838:59:59'", "'838:59:59'"),
+    ("YEAR", "2020", "2021"),
+    ("ENUM('a','b')", "'a'", "'b'"),
+    ("SET('a','b')", "''", "'a,b'"),
+    ("JSON", "'{\"a\": 1}'", "'{\"a\": 2}'"),
+    ("POINT", "POINT(1,2)", "POINT(2,1)"),
+];
+
+async fn every_change_is_found(server: &Server) {
+    let mut admin = server.mysql().await.unwrap();
+    for schema in ["d1", "d2"] {
+        admin
+            .query_drop(format!("CREATE DATABASE {schema}"))
+            .await
+            .unwrap();
+    }
+    admin.query_drop("SET NAMES utf8mb4").await.unwrap();
+    admin.query_drop("SET sql_mode = ''").await.unwrap();
+    let nodes = [node("n1", server, "d1"), node("n2", server, "d2")];
+    for (kind, one, other) in TYPES {
+        for schema in ["d1", "d2"] {
+            admin
+                .query_drop(format!("DROP TABLE IF EXISTS {schema}.t"))
+                .await
+                .unwrap();
+            admin
+                .query_drop(format!("CREATE TABLE {schema}.t (id INT PRIMARY KEY, v {kind})"))
+                .await
+                .unwrap();
+            admin
+                .query_drop(format!(
+                    "INSERT INTO {schema}.t VALUES (1, {one}), (2, {one}), (3, {other}), (4, NULL)"
+                ))
+                .await
+                .unwrap();
+        }
+        let outcome = diff(&nodes, MySqlTerms::default(), small()).await;
+        assert_eq!(
+            outcome.summary.verdict,
+            Verdict::Match,
+            "{kind}: {:?}",
+            outcome.summary
+        );
+        assert_eq!(outcome.summary.nodes[1].rows, 4);
+        for (change, differing) in [
+            (format!("UPDATE d2.t SET v = {other} WHERE id = 2"), 1),
+            ("UPDATE d2.t SET v = NULL WHERE id = 1".into(), 1),
+            (format!("UPDATE d2.t SET v = {one} WHERE id = 4"), 1),
+            ("DELETE FROM d2.t WHERE id = 3".into(), 1),
+            (format!("INSERT INTO d2.t VALUES (5, {one})"), 1),
+        ] {
+            admin.query_drop(&change).await.unwrap();
+            let outcome = diff(&nodes, MySqlTerms::default(), small()).await;
+            assert_eq!(
+                outcome.summary.confirmed,
+                differing,
+                "{kind}: {change}: {:?} {:?}",
+                outcome.lines(),
+                outcome.summary
+            );
+            admin.query_drop("DELETE FROM d2.t").await.unwrap();
+            admin
+                .query_drop("INSERT INTO d2.t SELECT * FROM d1.t")
+                .await
+                .unwrap();
+        }
+    }
+}
+
+async fn keys_and_masses(server: &Server) {
+    let mut admin = server.mysql().await.unwrap();
+    for schema in ["k1", "k2"] {
+        admin
+            .query_drop(format!("CREATE DATABASE {schema}"))
+            .await
+            .unwrap();
+    }
+    let nodes = [node("n1", server, "k1"), node("n2", server, "k2")];
+    let settings = || DiffSettings {
+        block_size: NonZeroU64::new(64).unwrap(),
+        compare_unit_size: NonZeroU64::new(8).unwrap(),
+        ..DiffSettings::default()
+    };
+    for key in [
+        "a BIGINT UNSIGNED, b VARCHAR(20) CHARACTER SET utf8mb4",
+        "a DATETIME(6), b VARBINARY(20)",
+        "a VARCHAR(20) CHARACTER SET latin1, b DECIMAL(30,5)",
+    ] {
+        for schema in ["k1", "k2"] {
+            admin
+                .query_drop(format!("DROP TABLE IF EXISTS {schema}.t"))
+                .await
+                .unwrap();
+            admin
+                .query_drop(format!(
+                    "CREATE TABLE {schema}.t ({key}, v INT, PRIMARY KEY (a, b))"
+                ))
+                .await
+                .unwrap();
+            let numbers = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 600)";
+            let a = if key.contains("DATETIME") {
+                "TIMESTAMPADD(MICROSECOND, i MOD 50, '2020-01-01')"
+            } else {
+                "i MOD 50 + 9007199254740993"
+            };
+            let b = if key.contains("DECIMAL") {
+                "i / 7"
+            } else {
+                "CONCAT('x''\\\\', i)"
+            };
+            admin
+                .query_drop(format!(
+                    "INSERT INTO {schema}.t {numbers} SELECT {a}, {b}, i FROM n"
+                ))
+                .await
+                .unwrap();
+        }
+        let outcome = diff(&nodes, MySqlTerms::default(), settings()).await;
+        assert_eq!(
+            outcome.summary.verdict,
+            Verdict::Match,
+            "{key}: {:?}",
+            outcome.summary
+        );
+        assert_eq!(outcome.summary.nodes[1].rows, 600);
+        admin
+            .query_drop("UPDATE k2.t SET v = 0 WHERE v = 333")
+            .await
+            .unwrap();
+        admin.query_drop("DELETE FROM k1.t WHERE v = 17").await.unwrap();
+        let outcome = diff(&nodes, MySqlTerms::default(), settings()).await;
+        assert_eq!(outcome.summary.confirmed, 2, "{key}: {:?}", outcome.lines());
+        admin.query_drop("DELETE FROM k1.t").await.unwrap();
+        let outcome = diff(&nodes, MySqlTerms::default(), settings()).await;
+        assert_eq!(outcome.findings.len(), 600, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_finds_every_change_and_walks_every_key() -> Result {
+    let server = server_or_skip!(ServerSpec::mysql());
+    every_change_is_found(&server).await;
+    keys_and_masses(&server).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_finds_every_change_and_walks_every_key() -> Result {
+    let server = server_or_skip!(ServerSpec::mariadb());
+    every_change_is_found(&server).await;
+    keys_and_masses(&server).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_that_cannot_be_made_is_unknown_and_never_a_match() -> Result {
+    let server = server_or_skip!(ServerSpec::mysql().option("--max-allowed-packet=1M"));
+    let mut admin = server.mysql().await?;
+    for schema in ["d1", "d2"] {
+        admin.query_drop(format!("CREATE DATABASE {schema}")).await?;
+        admin
+            .query_drop(format!(
+                "CREATE TABLE {schema}.t (id INT PRIMARY KEY, v LONGBLOB)"
+            ))
+            .await?;
+    }
+    admin
+        .query_drop("INSERT INTO d1.t VALUES (1, REPEAT('a', 900000))")
+        .await?;
+    admin
+        .query_drop("INSERT INTO d2.t VALUES (1, REPEAT('b', 900000))")
+        .await?;
+    let nodes = [node("n1", &server, "d1"), node("n2", &server, "d2")];
+    let outcome = diff(&nodes, MySqlTerms::default(), small()).await;
+    assert_eq!(outcome.summary.verdict, Verdict::Unknown);
+    assert!(
+        outcome.summary.unknown_ranges[0]
+            .reason
+            .contains("max_allowed_packet"),
+        "{:?}",
+        outcome.summary
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_through_a_replica_make_no_false_difference() -> Result {
+    let topology = server_or_skip!(ServerSpec::mysql().with_replica());
+    let mut admin = topology.primary.mysql().await?;
+    admin.query_drop("CREATE DATABASE d1").await?;
+    admin
+        .query_drop("CREATE TABLE d1.t (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0, UNIQUE KEY (id))")
+        .await?;
+    admin
+        .query_drop("INSERT INTO d1.t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT i, 0 FROM n")
+        .await?;
+    topology.wait_caught_up(Duration::from_secs(30)).await?;
+    let nodes = [
+        node("n1", &topology.primary, "d1"),
+        node("n2", &topology.replica, "d1"),
+    ];
+    let go = Arc::new(AtomicBool::new(true));
+    let writer = tokio::spawn({
+        let (go, mut conn) = (Arc::clone(&go), topology.primary.mysql().await?);
+        async move {
+            let mut written = 0u64;
+            while go.load(Ordering::Relaxed) {
+                let id = written * 7919 % 800;
+                conn.query_drop(format!("UPDATE d1.t SET v = v + 1 WHERE id IN ({id}, 3)"))
+                    .await
+                    .unwrap();
+                conn.query_drop(format!("REPLACE INTO d1.t VALUES ({}, 1)", 2000 + written % 50))
+                    .await
+                    .unwrap();
+                conn.query_drop(format!(
+                    "DELETE FROM d1.t WHERE id = {}",
+                    2000 + (written + 25) % 50
+                ))
+                .await
+                .unwrap();
+                written += 1;
+            }
+            written
+        }
+    });
+    let settings = || DiffSettings {
+        block_size: NonZeroU64::new(100).unwrap(),
+        compare_unit_size: NonZeroU64::new(10).unwrap(),
+        ..DiffSettings::default()
+    };
+    for round in 0..5 {
+        let outcome = diff(&nodes, MySqlTerms::default(), settings()).await;
+        assert_eq!(
+            outcome.summary.confirmed,
+            0,
+            "round {round}: {:?}",
+            outcome.lines()
+        );
+        assert_eq!(outcome.summary.unknown, 0, "{:?}", outcome.summary);
+    }
+    go.store(false, Ordering::Relaxed);
+    assert!(writer.await.unwrap() > 20);
+    let outcome = diff(&nodes, MySqlTerms::default(), settings()).await;
+    assert_eq!(outcome.summary.verdict, Verdict::Match, "{:?}", outcome.summary);
+    Ok(())
+}
