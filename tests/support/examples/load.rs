@@ -35,9 +35,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let report = running.stop().await;
     println!(
-        "{} transactions, {} ended by a lock, {} errors, longest {:?}",
+        "{} transactions, {} ended by a lock, {} among themselves, {} errors, longest {:?}",
         report.committed,
         report.lock_failures,
+        report.among_writers,
         report.errors.len(),
         report.longest
     );
