@@ -44,20 +44,22 @@ pub(super) async fn of(
             text: text.unwrap_or_default().to_lowercase(),
         }));
     }
-    Ok(leading_to(&table.table, holders))
+    Ok(leading_to(table, holders))
 }
 
 /// Adds who names what is already known to lead there, until nobody is left who does.
-fn leading_to(table: &str, mut holders: Vec<Holder>) -> Vec<TableName> {
+fn leading_to(table: &TableName, mut holders: Vec<Holder>) -> Vec<TableName> {
+    let fold = |name: &TableName| (name.schema.to_lowercase(), name.table.to_lowercase());
     let mut found: Vec<TableName> = Vec::new();
-    let mut to_follow = vec![table.to_lowercase()];
+    let mut to_follow = vec![table.table.to_lowercase()];
     while let Some(name) = to_follow.pop() {
         let (leading, rest): (Vec<Holder>, Vec<Holder>) =
             holders.into_iter().partition(|holder| names(&holder.text, &name));
         holders = rest;
         for holder in leading {
             to_follow.push(holder.name.table.to_lowercase());
-            if holder.name.table.to_lowercase() != table.to_lowercase() {
+            // Its own triggers. A view of the same name in another schema does lead to it.
+            if fold(&holder.name) != fold(table) {
                 found.push(holder.name);
             }
         }
@@ -90,7 +92,7 @@ mod tests {
     }
 
     fn found(holders: Vec<Holder>) -> Vec<String> {
-        let found = leading_to("Orders", holders);
+        let found = leading_to(&TableName::new("shop", "Orders"), holders);
         found.into_iter().map(|name| name.table).collect()
     }
 
@@ -113,6 +115,15 @@ mod tests {
             holder("c", "select * from orders$x"),
         ];
         assert!(found(others).is_empty());
+    }
+
+    #[test]
+    fn a_view_of_the_same_name_elsewhere_was_left_out() {
+        let view = Holder {
+            name: TableName::new("app", "orders"),
+            text: "select * from `shop`.`orders`".to_owned(),
+        };
+        assert_eq!(found(vec![view]), ["orders"]);
     }
 
     #[test]
