@@ -3,7 +3,7 @@
 use mysql_async::Row;
 
 use super::problem::{InspectError, ProblemKind, Problems};
-use crate::server::{ErrorKind, Role, Server, ServerError, Version, shown};
+use crate::server::{ErrorKind, Role, Server, ServerError, shown};
 use crate::settings::{MigrationSettings, Permission, Place};
 
 /// How far replication is followed towards the primary. Chains are two or three long; this ends a riddle.
@@ -101,14 +101,12 @@ pub(crate) async fn applies(server: &Server) -> Result<bool, ServerError> {
 
 async fn replication(server: &Server) -> Result<Vec<Row>, ServerError> {
     let statement = if server.is_mariadb() {
-        "SHOW ALL SLAVES STATUS"
-    } else if server.version >= Version::new(8, 0, 22) {
-        "SHOW REPLICA STATUS"
+        "SHOW ALL SLAVES STATUS".to_owned()
     } else {
-        "SHOW SLAVE STATUS"
+        format!("SHOW {} STATUS", server.replica_word())
     };
     let mut conn = server.connect(Role::Inspector).await?;
-    server.show(&mut conn, statement).await
+    server.show(&mut conn, &statement).await
 }
 
 /// As [`channels`]; a missing privilege is a problem among others.

@@ -120,7 +120,7 @@ async fn analyze(server: &Server, ghost: &TableName) -> Result<(), MigrationErro
 /// Stops or starts a replica's threads.
 async fn replication(server: &Server, verb: &str) -> Result<(), MigrationError> {
     let mut conn = server.connect(Role::Definer).await?;
-    let noun = if server.is_mariadb() { "SLAVE" } else { "REPLICA" };
+    let noun = server.replica_word();
     for thread in ["IO_THREAD", "SQL_THREAD"] {
         conn.query_drop(format!("{verb} {noun} {thread}"))
             .await
@@ -136,7 +136,7 @@ async fn still(server: &Server) -> Result<(), MigrationError> {
             "replication still runs on {}, and its changes would go astray between the swap and the swap back: stop it \
              (STOP {noun} SQL_THREAD), then go on with --resume; or leave out --test-on-replica-skip-replica-stop",
             server.address(),
-            noun = if server.is_mariadb() { "SLAVE" } else { "REPLICA" }
+            noun = server.replica_word()
         ))
         .into());
     }

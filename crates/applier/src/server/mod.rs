@@ -162,6 +162,18 @@ impl Server {
         !self.is_mariadb() && self.version >= SINCE
     }
 
+    /// What a replica is called in statements: `START REPLICA` or `START SLAVE`. MySQL 8.0.22 brought the
+    /// new word, 8.4 took the old one away; MariaDB has the old one.
+    #[must_use]
+    pub fn replica_word(&self) -> &'static str {
+        const SINCE: Version = Version::new(8, 0, 22);
+        if !self.is_mariadb() && self.version >= SINCE {
+            "REPLICA"
+        } else {
+            "SLAVE"
+        }
+    }
+
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {

@@ -14,14 +14,11 @@ use super::super::LagSource;
 use super::super::link::{Link, Links};
 use super::super::setup::WatchedServers;
 use super::{INTERVAL, Poll, Reading, Trouble, pause_after};
-use crate::server::{Server, ServerError, Version, shown};
+use crate::server::{Server, ServerError, shown};
 
 /// The pace at which control replicas are read under a tight limit, and below which limit that is; gh-ost's.
 const TIGHT_INTERVAL: Duration = Duration::from_millis(100);
 const TIGHT_LIMIT: Duration = Duration::from_secs(1);
-
-/// MySQL 8.0.22 brought the words; 8.4 took the old ones away.
-const REPLICA_WORDS: Version = Version::new(8, 0, 22);
 
 /// Why a lag is not known.
 struct Unread {
@@ -144,15 +141,9 @@ async fn heartbeat_age(link: &Link, changelog: &TableName, interval: Duration) -
 }
 
 async fn seconds_behind(link: &Link, interval: Duration) -> Result<Duration, Unread> {
-    let server = link.server();
-    let new_words = !server.is_mariadb() && server.version >= REPLICA_WORDS;
-    let sql = if new_words {
-        "SHOW REPLICA STATUS"
-    } else {
-        "SHOW SLAVE STATUS"
-    };
+    let sql = format!("SHOW {} STATUS", link.server().replica_word());
     let rows: Vec<Row> = link
-        .ask("read the replica's state", |conn| conn.query(sql).boxed())
+        .ask("read the replica's state", |conn| conn.query(sql.clone()).boxed())
         .await
         .map_err(|error| Unread::new(&error, interval))?;
     let names = ["Seconds_Behind_Source", "Seconds_Behind_Master"];
