@@ -7,7 +7,7 @@ use changeling_core::ident::TableName;
 use changeling_differ::cluster::{self, ClusterNode};
 use changeling_differ::model::NodeName;
 use changeling_differ::mysql::side::{MySqlNode, MySqlServer};
-use changeling_differ::postgres::{PgNode, PgOptions, PgServer};
+use changeling_differ::postgres::{PgNode, PgOptions, PgServer, Surroundings};
 
 use crate::args::diff::{GivenNode, NodeArgs};
 
@@ -60,11 +60,7 @@ fn nodes(
     Ok(found
         .into_iter()
         .map(|node| PgNode {
-            server: PgServer::new(
-                NodeName::new(node.name),
-                with_login(node.options),
-                statement_timeout,
-            ),
+            server: PgServer::new(NodeName::new(node.name), node.options, statement_timeout),
             table: table.clone(),
         })
         .collect())
@@ -110,13 +106,11 @@ fn mysql(
 }
 
 fn given(arguments: &NodeArgs) -> Result<Vec<ClusterNode>, DiffError> {
+    let surroundings = Surroundings::of_process();
     let mut nodes = Vec::with_capacity(arguments.given.len());
     for node in &arguments.given {
-        let mut options = PgOptions::parse(&node.dsn)
+        let options = PgOptions::parse(&node.dsn, arguments.dbname.as_deref(), &surroundings)
             .map_err(|error| DiffError::Usage(format!("--node {}: {error}", node.name)))?;
-        if arguments.dbname.is_some() {
-            options.database.clone_from(&arguments.dbname);
-        }
         nodes.push(ClusterNode {
             name: node.name.clone(),
             options,
@@ -126,21 +120,8 @@ fn given(arguments: &NodeArgs) -> Result<Vec<ClusterNode>, DiffError> {
 }
 
 fn of_cluster(arguments: &NodeArgs, cluster: &str) -> Result<Vec<ClusterNode>, DiffError> {
-    let files = cluster::service_file_paths(|name| std::env::var(name).ok());
     let database = arguments.dbname.as_deref();
-    cluster::find_cluster(cluster, database, &files, Path::new("."))
+    cluster::find_cluster(cluster, database, &Surroundings::of_process(), Path::new("."))
         .and_then(|nodes| cluster::choose_nodes(nodes, &arguments.nodes))
         .map_err(|error| DiffError::Usage(error.to_string()))
-}
-
-/// libpq's own defaults: `PGUSER` and `PGPASSWORD`, then the name of the person.
-fn with_login(mut options: PgOptions) -> PgOptions {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if options.user.is_none() {
-        options.user = variable("PGUSER").or_else(|| variable("USER"));
-    }
-    if options.password.is_none() {
-        options.password = variable("PGPASSWORD").map(Into::into);
-    }
-    options
 }

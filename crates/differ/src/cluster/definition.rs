@@ -1,10 +1,11 @@
 //! ACE's cluster file, `<cluster>.json`.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::postgres::{OptionsError, PgOptions, SslMode};
+use crate::postgres::{PgOptions, Surroundings};
 
 use super::{ClusterError, ClusterNode, read};
 
@@ -55,7 +56,11 @@ enum Port {
 ///
 /// # Errors
 /// The file cannot be read or understood, or has no such database.
-pub fn read_definition(path: &Path, database: Option<&str>) -> Result<Vec<ClusterNode>, ClusterError> {
+pub fn read_definition(
+    path: &Path,
+    database: Option<&str>,
+    surroundings: &Surroundings,
+) -> Result<Vec<ClusterNode>, ClusterError> {
     let odd = |message: String| ClusterError::Content {
         path: path.into(),
         message,
@@ -73,9 +78,11 @@ pub fn read_definition(path: &Path, database: Option<&str>) -> Result<Vec<Cluste
         .iter()
         .filter(|node| !matches!(node.is_active.as_str(), "off" | "no" | "false"))
         .map(|node| {
-            let options = options(node, chosen).map_err(|source| ClusterError::Options {
-                node: node.name.clone(),
-                source,
+            let options = PgOptions::from_words(words(node, chosen), surroundings).map_err(|source| {
+                ClusterError::Options {
+                    node: node.name.clone(),
+                    source,
+                }
             })?;
             Ok(ClusterNode {
                 name: node.name.clone(),
@@ -85,54 +92,51 @@ pub fn read_definition(path: &Path, database: Option<&str>) -> Result<Vec<Cluste
         .collect()
 }
 
-fn options(node: &Node, database: &Database) -> Result<PgOptions, OptionsError> {
+/// What the file leaves empty is left open.
+fn words(node: &Node, database: &Database) -> BTreeMap<String, String> {
     let port = match &node.port {
-        Port::Number(port) => *port,
-        Port::Text(text) => text.parse().map_err(|_| OptionsError::Value {
-            name: "port".into(),
-            value: text.clone(),
-        })?,
+        Port::Number(port) => port.to_string(),
+        Port::Text(text) => text.clone(),
     };
     let host = if node.public_ip.is_empty() {
         &node.private_ip
     } else {
         &node.public_ip
     };
-    let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
-    Ok(PgOptions {
-        host: host.clone(),
-        port,
-        user: Some(database.db_user.clone()).filter(|user| !user.is_empty()),
-        password: Some(&database.db_password)
-            .filter(|password| !password.is_empty())
-            .map(|password| password.clone().into()),
-        database: Some(database.db_name.clone()),
-        ssl_mode: if database.ssl_mode.is_empty() {
-            SslMode::default()
-        } else {
-            database.ssl_mode.parse()?
-        },
-        ssl_root_cert: file(&database.ssl_root_cert),
-        ssl_client: file(&database.ssl_cert).zip(file(&database.ssl_key)),
-        ..PgOptions::default()
-    })
+    [
+        ("host", host),
+        ("port", &port),
+        ("user", &database.db_user),
+        ("password", &database.db_password),
+        ("dbname", &database.db_name),
+        ("sslmode", &database.ssl_mode),
+        ("sslrootcert", &database.ssl_root_cert),
+        ("sslcert", &database.ssl_cert),
+        ("sslkey", &database.ssl_key),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name.to_owned(), value.clone()))
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::SslMode;
 
     #[test]
     fn a_cluster_file_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("demo.json");
         let text = r#"{"json_version": "1.1", "cluster_name": "demo", "pgedge": {"pg_version": 17, "auto_start": "on",
-            "databases": [{"db_name": "d", "db_user": "u", "db_password": "p"}, {"db_name": "e", "db_user": "w", "ssl_mode": "verify-ca"}]},
+            "databases": [{"db_name": "d", "db_user": "u", "db_password": "p"}, {"db_name": "e", "db_user": "w", "ssl_mode": "verify-ca", "ssl_root_cert": "ca.pem"}]},
             "node_groups": [{"ssh": {"os_user": "o"}, "name": "n1", "is_active": "on", "public_ip": "10.0.0.1", "port": "6432"},
                             {"name": "n2", "is_active": "on", "private_ip": "10.0.0.2", "port": 6433},
                             {"name": "n3", "is_active": "off", "public_ip": "10.0.0.3", "port": "6434"}]}"#;
         std::fs::write(&path, text).unwrap();
-        let nodes = read_definition(&path, None).unwrap();
+        let nothing = Surroundings::default();
+        let nodes = read_definition(&path, None, &nothing).unwrap();
         assert_eq!(nodes.len(), 2);
         assert_eq!(
             (nodes[0].options.host.as_str(), nodes[0].options.port),
@@ -143,8 +147,8 @@ mod tests {
             ("10.0.0.2", 6433)
         );
         assert_eq!(nodes[1].options.database.as_deref(), Some("d"));
-        let other = read_definition(&path, Some("e")).unwrap();
+        let other = read_definition(&path, Some("e"), &nothing).unwrap();
         assert_eq!(other[0].options.ssl_mode, SslMode::VerifyCa);
-        assert!(read_definition(&path, Some("f")).is_err());
+        assert!(read_definition(&path, Some("f"), &nothing).is_err());
     }
 }

@@ -4,11 +4,12 @@ mod definition;
 mod service_file;
 
 pub use definition::read_definition;
+pub(crate) use service_file::sections_of;
 pub use service_file::{read_service_file, service_file_paths};
 
 use std::path::{Path, PathBuf};
 
-use crate::postgres::{OptionsError, PgOptions};
+use crate::postgres::{OptionsError, PgOptions, Surroundings};
 
 /// A node that was found: its name and its server.
 #[derive(Clone, Debug)]
@@ -77,12 +78,13 @@ pub enum ClusterError {
 pub fn find_cluster(
     cluster: &str,
     database: Option<&str>,
-    service_files: &[PathBuf],
+    surroundings: &Surroundings,
     directory: &Path,
 ) -> Result<Vec<ClusterNode>, ClusterError> {
-    for path in service_files {
+    let service_files = service_file_paths(surroundings);
+    for path in &service_files {
         if path.is_file() {
-            let nodes = read_service_file(path, cluster, database)?;
+            let nodes = read_service_file(path, cluster, database, surroundings)?;
             if !nodes.is_empty() {
                 return Ok(nodes);
             }
@@ -90,7 +92,7 @@ pub fn find_cluster(
     }
     let definition = directory.join(format!("{cluster}.json"));
     if definition.is_file() {
-        return read_definition(&definition, database);
+        return read_definition(&definition, database, surroundings);
     }
     let looked: Vec<String> = service_files
         .iter()

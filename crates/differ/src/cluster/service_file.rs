@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::postgres::PgOptions;
+use crate::postgres::{PgOptions, Surroundings};
 
 use super::{ClusterError, ClusterNode, read};
 
-/// Where service files are looked for, in this order: what `variable` says of `ACE_PGSERVICEFILE` and `PGSERVICEFILE`,
-/// this directory, the home directory, the system's.
+/// Where service files are looked for, in this order: what `ACE_PGSERVICEFILE` and `PGSERVICEFILE` say, this directory, the home directory, the system's.
 #[must_use]
-pub fn service_file_paths(variable: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+pub fn service_file_paths(surroundings: &Surroundings) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = ["ACE_PGSERVICEFILE", "PGSERVICEFILE"]
         .into_iter()
-        .filter_map(&variable)
+        .filter_map(|name| surroundings.variable(name))
         .map(PathBuf::from)
         .collect();
     paths.push("pg_service.conf".into());
-    if let Some(home) = variable("HOME") {
-        paths.push(Path::new(&home).join(".pg_service.conf"));
+    if let Some(home) = surroundings.variable("HOME") {
+        paths.push(Path::new(home).join(".pg_service.conf"));
     }
     paths.push("/etc/pg_service.conf".into());
     paths
@@ -34,12 +33,9 @@ pub fn read_service_file(
     path: &Path,
     cluster: &str,
     database: Option<&str>,
+    surroundings: &Surroundings,
 ) -> Result<Vec<ClusterNode>, ClusterError> {
-    let text = read(path)?;
-    let sections = sections(&text).map_err(|message| ClusterError::Content {
-        path: path.into(),
-        message,
-    })?;
+    let sections = sections_of(path)?;
     let shared = sections
         .iter()
         .find(|(name, _)| name == cluster)
@@ -56,7 +52,7 @@ pub fn read_service_file(
         if let Some(database) = database {
             words.insert("dbname".into(), database.into());
         }
-        let options = PgOptions::from_words(words).map_err(|source| ClusterError::Options {
+        let options = PgOptions::from_words(words, surroundings).map_err(|source| ClusterError::Options {
             node: node.into(),
             source,
         })?;
@@ -66,6 +62,17 @@ pub fn read_service_file(
         });
     }
     Ok(nodes)
+}
+
+/// The sections of a service file, with their words.
+///
+/// # Errors
+/// The file cannot be read or understood.
+pub(crate) fn sections_of(path: &Path) -> Result<Vec<(String, Words)>, ClusterError> {
+    sections(&read(path)?).map_err(|message| ClusterError::Content {
+        path: path.into(),
+        message,
+    })
 }
 
 fn sections(text: &str) -> Result<Vec<(String, Words)>, String> {
@@ -100,7 +107,8 @@ mod tests {
         let path = directory.path().join("pg_service.conf");
         let text = "# ours\n[demo]\nuser=u\ndbname=d\n\n[demo.n2]\nhost=b\n[other.n1]\nhost=x\n[demo.n1]\nhost = a\nport=6000\nuser=w\n";
         std::fs::write(&path, text).unwrap();
-        let nodes = read_service_file(&path, "demo", None).unwrap();
+        let nothing = Surroundings::default();
+        let nodes = read_service_file(&path, "demo", None, &nothing).unwrap();
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["n2", "n1"]);
         assert_eq!(nodes[0].options.user.as_deref(), Some("u"));
@@ -109,10 +117,14 @@ mod tests {
             ("a", 6000)
         );
         assert_eq!(nodes[1].options.user.as_deref(), Some("w"));
-        let other = read_service_file(&path, "demo", Some("e")).unwrap();
+        let other = read_service_file(&path, "demo", Some("e"), &nothing).unwrap();
         assert_eq!(other[0].options.database.as_deref(), Some("e"));
-        assert!(read_service_file(&path, "none", None).unwrap().is_empty());
+        assert!(
+            read_service_file(&path, "none", None, &nothing)
+                .unwrap()
+                .is_empty()
+        );
         std::fs::write(&path, "host=a\n").unwrap();
-        assert!(read_service_file(&path, "demo", None).is_err());
+        assert!(read_service_file(&path, "demo", None, &nothing).is_err());
     }
 }

@@ -3,6 +3,7 @@
 // clippy.toml allows this in functions marked as tests only, not in the helpers that they share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod encrypted;
 mod equality;
 mod inflight;
 mod mutation;

@@ -279,6 +279,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// First key columns of the confirmed differences, in the order of the keys' bytes.
+    pub(crate) fn confirmed_keys(&self) -> Vec<&str> {
+        self.findings
+            .iter()
+            .filter(|finding| matches!(finding, Finding::Confirmed(_)))
+            .map(|finding| &*finding.difference().key.0[0])
+            .collect()
+    }
+
     /// Key and, for each node, the row as text: `7 | 7,a | -`.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.findings
