@@ -10,7 +10,7 @@
 //! | `CHANGELING_BENCH_DURABILITY` | `full` | all: `full` (every commit reaches the disk) or `relaxed` |
 //! | `CHANGELING_BENCH_BUFFER_POOL_MIB` | 1024 | all |
 //! | `CHANGELING_BENCH_SERVER_OPTIONS` | | all: more options of the server, separated by spaces |
-//! | `CHANGELING_BENCH_ROWS` | 100000 | all: rows of the table |
+//! | `CHANGELING_BENCH_ROWS` | 100000 | all: rows of the table; `diff`: 1000000 |
 //! | `CHANGELING_BENCH_ROUNDS` | 3 | all: repetitions, of which the median counts |
 //! | `CHANGELING_BENCH_KEYS` | 10000 | `sync_cycle`: dirty keys of a round |
 //! | `CHANGELING_BENCH_RATES` | `300,600,1000` | `migration`: write transactions a second, four row changes each |
@@ -19,8 +19,9 @@
 //! | `CHANGELING_BENCH_CALM_SECONDS` | 5 | `migration`: how long writers are watched before the migration |
 //! | `CHANGELING_BENCH_LONGEST_SECONDS` | 300 | `migration`: a migration that takes longer has not finished |
 //! | `CHANGELING_BENCH_FLAGS` | | `migration`: more flags of the binary, separated by spaces |
-//! | `CHANGELING_BENCH_BINARY` | built | `migration`: the binary, where it shall not be built anew |
+//! | `CHANGELING_BENCH_BINARY` | built | `migration`, `diff`: the binary, where it shall not be built anew |
 
+pub mod customers;
 pub mod parameter;
 pub mod report;
 pub mod stage;

@@ -1,7 +1,7 @@
 //! The real binary, run as an operator runs it, with its memory and its log watched.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +46,19 @@ pub struct Ran {
     pub failed_attempts: usize,
     /// When each line of the log came.
     log: Vec<(Instant, String)>,
+}
+
+/// How a comparison went.
+#[derive(Clone, Debug)]
+pub struct Diffed {
+    /// From the start of the process to its end.
+    pub seconds: f64,
+    /// The most memory that it ever had resident, in KiB.
+    pub peak_kib: u64,
+    /// Its verdict.
+    pub exit_status: i32,
+    /// Rows that the report says differ; nothing of a report without any.
+    pub differences: Option<u64>,
 }
 
 /// Where the time of a migration went.
@@ -161,6 +174,53 @@ impl Tool {
         })
     }
 
+    /// Compares a table on two PostgreSQL servers.
+    ///
+    /// # Errors
+    /// When there is no verdict.
+    pub async fn diff(&self, nodes: &[Server; 2], table: &str, block: u64) -> Result<Diffed> {
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new(&self.path);
+        command
+            .args(["table-diff", "--progress=never", "--output=ndjson"])
+            .arg(format!("--block-size={block}"));
+        for (name, server) in ["n1", "n2"].into_iter().zip(nodes) {
+            command.arg(format!("--node={name}={}?sslmode=disable", server.url()));
+        }
+        command
+            .arg(table)
+            .args(&self.flags)
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let began = Instant::now();
+        let child = command
+            .spawn()
+            .with_context(|| format!("start {}", self.path.display()))?;
+        let peak = Arc::new(AtomicU64::new(0));
+        let watching = tokio::spawn(watch(child.id().context("it has an id")?, Arc::clone(&peak)));
+        let output = timeout(self.longest, child.wait_with_output())
+            .await
+            .with_context(|| format!("not finished after {:?}", self.longest))??;
+        let seconds = began.elapsed().as_secs_f64();
+        watching.await?;
+        let exit_status = output.status.code().unwrap_or(-1);
+        ensure!(
+            matches!(exit_status, 0 | 1),
+            "no verdict: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(Diffed {
+            seconds,
+            peak_kib: peak.load(Ordering::Relaxed),
+            exit_status,
+            differences: differences(directory.path())?,
+        })
+    }
+
     async fn wait(&self, child: &mut Child) -> Result<Instant> {
         let Ok(status) = timeout(self.longest, child.wait()).await else {
             child.kill().await?;
@@ -219,6 +279,20 @@ impl Ran {
             .find(|(_, line)| line.contains(words))
             .map(|(at, _)| *at)
     }
+}
+
+/// What the summary, the last line of the report in this directory, has counted.
+fn differences(directory: &Path) -> Result<Option<u64>> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "ndjson") {
+            let text = std::fs::File::open(&path)?;
+            let last = std::io::BufRead::lines(std::io::BufReader::new(text)).last();
+            let last: serde_json::Value = serde_json::from_str(&last.context("an empty report")??)?;
+            return Ok(last["summary"]["confirmed"].as_u64());
+        }
+    }
+    Ok(None)
 }
 
 async fn build() -> Result<PathBuf> {
