@@ -20,6 +20,7 @@ use super::locker::Locker;
 use crate::actor::{ApplierEnded, Hold, Release, SentinelReached, Step, StillUnproven, WhatRemains};
 use crate::changelog::Changelog;
 use crate::error::ApplyError;
+use crate::plan::ConflictPolicy;
 use crate::sessions::{Sessions, Work};
 use crate::sync::lane::{BatchSql, Entry, UnlessDuplicate};
 use crate::sync::pending::KeyMap;
@@ -325,6 +326,7 @@ impl Workshop {
             unproven = unproven.len(),
             "left for the lock"
         );
+        self.make_room(locker, &entries).await?;
         for batch in entries.chunks(BATCH) {
             let sql = UnlessDuplicate(BatchSql::new(&self.statements, batch)?);
             let written = sql.attempt(locker.conn()).await;
@@ -338,6 +340,22 @@ impl Workshop {
         }
         self.prove(locker, &unproven.iter().cloned().collect::<Vec<_>>())
             .await
+    }
+
+    /// Where a unique key is new on the ghost table, an outdated row may hold a value that another of the last keys
+    /// brings. Nobody writes any more, so every outdated row is among the last keys: with all of them gone, only what the
+    /// original itself holds twice can be in the way. They stay in the map of pending keys until the tables are swapped.
+    async fn make_room(&self, locker: &mut Locker, entries: &[Entry]) -> Result<(), Setback> {
+        if self.statements.conflicts() == ConflictPolicy::Replace || entries.len() <= BATCH {
+            return Ok(());
+        }
+        for batch in entries.chunks(BATCH) {
+            let sql = self.statements.delete_keys(batch.iter().map(|(key, _)| key));
+            let sql = sql.map_err(ApplyError::from)?;
+            let deleted = locker.conn().query_drop(sql).await;
+            deleted.map_err(|error| retry(locker.failed("delete the last rows", error)))?;
+        }
+        Ok(())
     }
 
     async fn prove(&self, locker: &mut Locker, keys: &[Key]) -> Result<(), Setback> {

@@ -239,7 +239,7 @@ impl CyclePump {
                 "duplicates on a unique key that the original does not have"
             );
             let written =
-                conflict::resolve(&mut self.session, &self.statements, conflicts, &self.cancel).await?;
+                conflict::settle(&mut self.session, &self.statements, conflicts, &self.cancel).await?;
             self.ledger.record(&written);
         }
         // Not before the rows are written: whoever takes a key out of the ledger may rely on that.

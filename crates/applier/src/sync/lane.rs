@@ -169,11 +169,16 @@ impl Work for UnlessDuplicate {
     async fn attempt(&self, conn: &mut Conn) -> Attempt<bool> {
         match self.0.attempt(conn).await {
             Ok(()) => Ok(true),
-            Err(error) if errno(&error) == Some(ER_DUP_ENTRY) => {
+            Err(error) if is_duplicate(&error) => {
                 conn.query_drop("ROLLBACK").await?;
                 Ok(false)
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether the server refused a row because of a unique key.
+pub(super) fn is_duplicate(error: &mysql_async::Error) -> bool {
+    errno(error) == Some(ER_DUP_ENTRY)
 }

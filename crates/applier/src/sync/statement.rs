@@ -183,27 +183,33 @@ impl Statements {
         ))
     }
 
+    /// That a row of the original, known under this alias, has the key of a row of the ghost table.
+    pub(super) fn same_key(&self, row: &str) -> Vec<String> {
+        let ghost = self.ghost();
+        let equal = |column: &KeyColumn| {
+            let (source, target) = (
+                format!("{row}.{}", quote(&column.source)),
+                format!("{ghost}.{}", quote(&column.target)),
+            );
+            let plain = format!("{source} = {target}");
+            match (&column.target_kind, column.target_match) {
+                // Another row may be equal under the new collation.
+                (ColumnKind::Text { charset, .. }, TargetMatch::Bytes) => format!(
+                    "{plain} AND CAST({target} AS BINARY) = CAST(CONVERT({source} USING {charset}) AS BINARY)"
+                ),
+                _ => plain,
+            }
+        };
+        self.key.columns.iter().map(equal).collect()
+    }
+
     /// The keys of a range that the original has and the ghost has not.
     ///
     /// # Errors
     /// When a bound cannot be written.
     pub fn missing_in_range(&self, range: &KeyRange, limit: usize) -> Result<String, NotAKey> {
         let (original, ghost) = (&self.plan.names.original, self.ghost());
-        let equal = |column: &KeyColumn| {
-            let (source, target) = (
-                quote(&column.source),
-                format!("{ghost}.{}", quote(&column.target)),
-            );
-            let plain = format!("`source`.{source} = {target}");
-            match (&column.target_kind, column.target_match) {
-                // Another row may be equal under the new collation.
-                (ColumnKind::Text { charset, .. }, TargetMatch::Bytes) => format!(
-                    "{plain} AND CAST({target} AS BINARY) = CAST(CONVERT(`source`.{source} USING {charset}) AS BINARY)"
-                ),
-                _ => plain,
-            }
-        };
-        let equal: Vec<String> = self.key.columns.iter().map(equal).collect();
+        let equal = self.same_key("`source`");
         // The range is evaluated in a derived table: its predicate names columns without their table.
         Ok(format!(
             "SELECT {} FROM (SELECT {} FROM {original} FORCE INDEX ({}) WHERE {}) AS `source` \

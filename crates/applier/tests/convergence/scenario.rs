@@ -44,6 +44,8 @@ pub(crate) enum Rule {
     WatermarkAfterMissing,
     /// A row that a chunk could not write is noted only where no event of it is.
     MissingYields,
+    /// Only a row whose original no longer holds the value makes room.
+    OnlyOutdated,
     /// The cut-over waits for the cycle that runs.
     Hold,
     /// An applier whose cycle failed is not swapped.

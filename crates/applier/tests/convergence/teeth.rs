@@ -189,3 +189,13 @@ fn leaving_out_the_challenge_loses_a_row() {
 fn leaving_out_remaining_keys_loses_a_row() {
     loses(Rule::Remaining, plain(workloads::swapped_values()));
 }
+
+#[test]
+fn leaving_out_that_only_outdated_rows_are_displaced_loses_a_row() {
+    let scenario = Scenario {
+        policy: Policy::Insert,
+        crashes: 1,
+        ..plain(workloads::shared_value())
+    };
+    loses(Rule::OnlyOutdated, scenario);
+}

@@ -71,7 +71,7 @@ pub(crate) enum Stage {
     /// Waits for these workers' chunks.
     Landing(Vec<usize>),
     Writing(Vec<Lane>),
-    /// Duplicates are resolved; the set that grows, and how often it did not.
+    /// Duplicates are settled: a single row displaces what is in its way; one that is judged has a set that grows.
     Resolving {
         set: Vec<u8>,
         confirmations: u8,

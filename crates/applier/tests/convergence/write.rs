@@ -92,7 +92,7 @@ impl World {
         true
     }
 
-    /// A round of `conflict::resolve_one`.
+    /// A batch of one in `conflict::settle`, or a round of judging it.
     pub(crate) fn resolve(&mut self, number: usize, scenario: &Scenario) {
         let Stage::Resolving { set, confirmations } = self.cycles[number].stage.clone() else {
             return;
@@ -101,15 +101,9 @@ impl World {
         let before = self.ghost.clone();
         self.delete_all(&set);
         if self.write_rows(scenario, &rows) {
-            match self.cycles[number].conflicts.pop() {
-                Some(key) => {
-                    self.cycles[number].stage = Stage::Resolving {
-                        set: vec![key],
-                        confirmations: 0,
-                    }
-                }
-                None => self.end_cycle(number),
-            }
+            return self.next_conflict(number);
+        }
+        if set.len() == 1 && self.displace(number, &rows, scenario) {
             return;
         }
         self.ghost = before;
@@ -129,6 +123,38 @@ impl World {
             set: larger,
             confirmations,
         };
+    }
+
+    /// Deletes the outdated rows in the way of these and writes them; the displaced ones come next. False if others are
+    /// in the way as well.
+    fn displace(&mut self, number: usize, rows: &[Row], scenario: &Scenario) -> bool {
+        let visible = self.visible(scenario);
+        let outdated = |row: &&Row| {
+            let present = visible.get(row.key);
+            present.is_none_or(|present| present.unique != row.unique) || !scenario.keeps(Rule::OnlyOutdated)
+        };
+        let in_the_way = |row: &&Row| rows.iter().any(|wanted| wanted.unique == row.unique);
+        let displaced = self.ghost.0.iter().filter(in_the_way).filter(outdated);
+        let displaced: Vec<u8> = displaced.map(|row| row.key).collect();
+        self.delete_all(&displaced);
+        if !self.write_rows(scenario, rows) {
+            return false;
+        }
+        self.cycles[number].conflicts.extend(displaced);
+        self.next_conflict(number);
+        true
+    }
+
+    fn next_conflict(&mut self, number: usize) {
+        match self.cycles[number].conflicts.pop() {
+            Some(key) => {
+                self.cycles[number].stage = Stage::Resolving {
+                    set: vec![key],
+                    confirmations: 0,
+                }
+            }
+            None => self.end_cycle(number),
+        }
     }
 
     pub(crate) fn copy_step(&mut self, step: Step, number: usize, scenario: &Scenario) {
