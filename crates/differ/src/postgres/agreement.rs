@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, TableShape};
 
 use super::catalog::{PgColumn, PgKey, PgTable};
-use super::plan::{PlannedColumn, PlannedKey, RowHash, TablePlan, WalkOrder};
+use super::plan::{HashInput, PlannedColumn, PlannedKey, RowHash, TablePlan, WalkOrder};
 
 /// Why the tables cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,7 +117,7 @@ pub(super) fn agree(
     let order = walk_order(tables, &key, &mut notes);
     let plans = tables
         .iter()
-        .map(|table| plan(table, &shape, order, terms))
+        .map(|table| plan(table, tables, &shape, order, terms))
         .collect();
     Ok((plans, notes))
 }
@@ -274,7 +274,31 @@ fn walk_order(tables: &[PgTable], key: &PgKey, notes: &mut Vec<String>) -> WalkO
     WalkOrder::Native
 }
 
-fn plan(table: &PgTable, shape: &TableShape, order: WalkOrder, terms: &Terms) -> TablePlan {
+/// Numbers are hashed as such only where they are of one type on all nodes and nearly never NULL: a row with a NULL in one
+/// of these columns is hashed a second time, by its texts.
+fn hash_input(tables: &[PgTable], name: &str) -> HashInput {
+    let mut columns = tables.iter().filter_map(|table| find(table, name));
+    let Some(first) = columns.next() else {
+        return HashInput::Text;
+    };
+    let built_in = first.base_schema == "pg_catalog" && !first.nullable;
+    if !built_in || columns.any(|column| column.base_type != first.base_type || column.nullable) {
+        return HashInput::Text;
+    }
+    match first.base_type.as_str() {
+        "integer" | "smallint" => HashInput::Int4,
+        "bigint" => HashInput::Int8,
+        _ => HashInput::Text,
+    }
+}
+
+fn plan(
+    table: &PgTable,
+    tables: &[PgTable],
+    shape: &TableShape,
+    order: WalkOrder,
+    terms: &Terms,
+) -> TablePlan {
     let mut columns = Vec::with_capacity(shape.columns.len());
     let mut search_path = BTreeSet::new();
     for shaped in &shape.columns {
@@ -286,6 +310,7 @@ fn plan(table: &PgTable, shape: &TableShape, order: WalkOrder, terms: &Terms) ->
             form: column.form,
             kind: column.kind,
             array: column.array,
+            input: hash_input(tables, &shaped.name),
         });
     }
     let mut key = Vec::with_capacity(shape.key.len());

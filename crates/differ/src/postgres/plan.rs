@@ -33,6 +33,17 @@ pub(super) enum TextForm {
     Output,
 }
 
+/// What of a column is hashed. A number costs a quarter of what its text does; all nodes take the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HashInput {
+    /// Its text.
+    Text,
+    /// The number itself: at most 32 bits, of which the typed hash uses all.
+    Int4,
+    /// Its two halves: the typed hash of a whole `bigint` would fold it to 32 bits.
+    Int8,
+}
+
 /// A compared column in this node's SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlannedColumn {
@@ -44,6 +55,8 @@ pub(super) struct PlannedColumn {
     pub(super) kind: ValueKind,
     /// Whether it is an array, to which scalar normalisation does not apply.
     pub(super) array: bool,
+    /// What of it is hashed, where it is not NULL.
+    pub(super) input: HashInput,
 }
 
 impl PlannedColumn {

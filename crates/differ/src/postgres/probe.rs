@@ -4,10 +4,14 @@ use crate::side::SideError;
 
 use super::connect::PgConnection;
 use super::plan::RowHash;
+use super::statement::int8_hash;
 
 /// Texts of lengths around the hash's block of twelve bytes, and one that is not ASCII.
 const VECTOR: &str = "'', 'a', 'abcdefghijk', 'abcdefghijkl', 'abcdefghijklm', 'Zürich – 東京', \
     '0123456789012345678901234567890123456789'";
+
+/// Numbers whose halves and signs differ.
+const NUMBERS: &str = "0, 1, -1, 2147483647, -2147483648, 4294967296, 9223372036854775807";
 
 /// What a node makes of the probe vector.
 pub(super) async fn fingerprint(
@@ -23,9 +27,15 @@ pub(super) async fn fingerprint(
             "pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(v, 'UTF8')), 'hex')".to_owned()
         }
     };
+    let numbers = match hash {
+        RowHash::Chained => int8_hash("v", &format!("({seed})::int8")),
+        RowHash::Sha256 => "v".to_owned(),
+    };
     let text = format!(
-        "SELECT pg_catalog.string_agg({each}, ',' ORDER BY n) \
-         FROM pg_catalog.unnest(ARRAY[{VECTOR}]::text[]) WITH ORDINALITY AS u(v, n)"
+        "SELECT (SELECT pg_catalog.string_agg({each}, ',' ORDER BY n) \
+         FROM pg_catalog.unnest(ARRAY[{VECTOR}]::text[]) WITH ORDINALITY AS u(v, n)) || ' ' || \
+         (SELECT pg_catalog.string_agg(({numbers})::text, ',' ORDER BY n) \
+         FROM pg_catalog.unnest(ARRAY[{NUMBERS}]::int8[]) WITH ORDINALITY AS u(v, n))"
     );
     let row = connection
         .patient(connection.client().query_one(&text, &[]))

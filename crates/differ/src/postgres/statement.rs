@@ -7,7 +7,7 @@ use std::fmt::Write;
 use crate::range::KeyRange;
 
 use super::ident::{quote, quote_text};
-use super::plan::{RowHash, TablePlan, WalkOrder};
+use super::plan::{HashInput, PlannedColumn, RowHash, TablePlan, WalkOrder};
 
 /// Columns chained in one expression. The server's parser and executor descend once for each, and its stack is
 /// bounded; wider tables hash the hashes of several chains.
@@ -50,12 +50,26 @@ impl RangeForm {
     };
 }
 
+/// The hash of a number of 32 bits or fewer, with the hash of what comes before it as seed.
+pub(super) fn int4_hash(value: &str, seed: &str) -> String {
+    format!("pg_catalog.hashint4extended(({value})::int4, {seed})")
+}
+
+/// The same of 64 bits: both halves.
+pub(super) fn int8_hash(value: &str, seed: &str) -> String {
+    // Shifted up and down again, the lower half fits with its sign.
+    let low = int4_hash(&format!("({value})::int8 << 32 >> 32"), seed);
+    int4_hash(&format!("({value})::int8 >> 32"), &low)
+}
+
 impl TablePlan {
-    /// The key at the end of a block.
+    /// The key at the end of a block. Its text is made outside: inside it would be made of every row that is passed
+    /// over, which takes longer than everything else.
     pub(super) fn step(&self, range: RangeForm, rows: u64) -> String {
         format!(
-            "SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1",
-            self.key_texts("t"),
+            "SELECT {} FROM (SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1) AS q",
+            self.numbered(|index| format!("q.k{index}::text")),
+            self.key_columns(),
             self.source,
             self.within(range),
             self.key_order(),
@@ -65,12 +79,12 @@ impl TablePlan {
 
     /// Every `every`-th key.
     pub(super) fn cuts(&self, range: RangeForm, every: u64, limit: u64) -> String {
-        let order = self.key_order();
-        let texts = self.numbered(|index| format!("{} AS k{index}", self.key_text(index - 1, "t")));
         format!(
-            "SELECT {} FROM (SELECT {texts}, pg_catalog.row_number() OVER (ORDER BY {order}) AS n \
+            "SELECT {} FROM (SELECT {}, pg_catalog.row_number() OVER (ORDER BY {}) AS n \
              FROM {} AS t{}) AS q WHERE n % {every} = 0 ORDER BY n LIMIT {limit}",
-            self.numbered(|index| format!("k{index}")),
+            self.numbered(|index| format!("q.k{index}::text")),
+            self.key_columns(),
+            self.key_order(),
             self.source,
             self.within(range),
         )
@@ -151,8 +165,12 @@ impl TablePlan {
         )
     }
 
-    fn key_texts(&self, table: &str) -> String {
-        self.numbered(|index| self.key_text(index - 1, table))
+    /// The key's columns as they are, under names that no column of the user's can clash with.
+    fn key_columns(&self) -> String {
+        self.numbered(|index| {
+            let name = quote(&self.columns[self.key[index - 1].column].name);
+            format!("t.{name} AS k{index}")
+        })
     }
 
     fn key_order(&self) -> String {
@@ -223,7 +241,17 @@ impl TablePlan {
         }
     }
 
+    /// The hash of a column's own hash function is NULL for NULL, and so is that of every column after it: such a row is
+    /// hashed by its texts.
     fn chained(&self) -> String {
+        let by_texts = self.chains(|_| HashInput::Text);
+        if self.columns.iter().all(|column| column.input == HashInput::Text) {
+            return by_texts;
+        }
+        format!("coalesce({}, {by_texts})", self.chains(|column| column.input))
+    }
+
+    fn chains(&self, input: impl Fn(&PlannedColumn) -> HashInput) -> String {
         let null = quote_text(&self.null_text);
         let chains: Vec<String> = self
             .columns
@@ -233,10 +261,17 @@ impl TablePlan {
                 let step = CHAIN_SEED_STEP.wrapping_mul(i64::try_from(number).unwrap_or(i64::MAX));
                 let mut hash = format!("({})::int8", self.seed.wrapping_add(step));
                 for column in columns {
-                    let text = column.text(self.comparison);
-                    hash = format!(
-                        "pg_catalog.hashtextextended(coalesce({text}, {null}) COLLATE \"C\", {hash})"
-                    );
+                    let value = format!("t.{}", quote(&column.name));
+                    hash = match input(column) {
+                        HashInput::Int4 => int4_hash(&value, &hash),
+                        HashInput::Int8 => int8_hash(&value, &hash),
+                        HashInput::Text => {
+                            let text = column.text(self.comparison);
+                            format!(
+                                "pg_catalog.hashtextextended(coalesce({text}, {null}) COLLATE \"C\", {hash})"
+                            )
+                        }
+                    };
                 }
                 hash
             })

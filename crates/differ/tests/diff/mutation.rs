@@ -158,6 +158,78 @@ async fn c1_null_empty_and_texts_moved_across_a_column_border_differ() {
     assert_eq!(outcome.summary.confirmed, 4, "{:?}", outcome.lines());
 }
 
+/// Columns that are never NULL go into the hash as numbers, in halves where they have more than 32 bits.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_are_hashed_as_such_differ_in_every_bit() {
+    let world = world_or_skip!(2);
+    world
+        .all(
+            "CREATE TABLE t (id bigint PRIMARY KEY, a smallint NOT NULL, b int NOT NULL, c bigint NOT NULL, d bigint NOT NULL, \
+             e text); \
+             INSERT INTO t SELECT i * 4294967297, i % 7, i, i * 4294967296, i, 'v' FROM generate_series(1, 400) AS i",
+        )
+        .await;
+    assert_eq!(world.diff().await.summary.verdict, Verdict::Match);
+    // Each row in another way: one bit of `c` or `d`, halves exchanged, neighbours exchanged, values of two rows.
+    let bits: Vec<String> = (0..63)
+        .flat_map(|bit| {
+            let (c, d) = (bit + 1, bit + 101);
+            [
+                format!("UPDATE t SET c = c # (1::bigint << {bit}) WHERE b = {c}"),
+                format!("UPDATE t SET d = d # (1::bigint << {bit}) WHERE b = {d}"),
+            ]
+        })
+        .collect();
+    world.on(2, &bits.join(";")).await;
+    world
+        .on(
+            2,
+            "UPDATE t SET c = b, d = c WHERE b BETWEEN 201 AND 210; \
+             UPDATE t SET a = -a - 1 WHERE b BETWEEN 211 AND 220; \
+             UPDATE t SET c = 632 * 4294967296 - c, d = 632 - d WHERE b BETWEEN 311 AND 315",
+        )
+        .await;
+    let outcome = world.diff().await;
+    assert_eq!(
+        outcome.summary.confirmed,
+        126 + 10 + 10 + 5,
+        "{:?}",
+        outcome.summary
+    );
+}
+
+/// A NULL in a column that may hold none: a constraint that was added NOT VALID (from version 18) lets old ones be, and
+/// so does the catalog where somebody has had a hand in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_null_where_the_catalog_promises_none_hides_nothing() {
+    let world = world_or_skip!(2);
+    world
+        .all(
+            "CREATE TABLE t (id int PRIMARY KEY, a int, b text); \
+             INSERT INTO t VALUES (1, NULL, 'x'), (2, NULL, 'y'), (3, 0, 'z'), (4, NULL, 'w'); \
+             UPDATE pg_attribute SET attnotnull = true WHERE attrelid = 't'::regclass AND attname = 'a'",
+        )
+        .await;
+    assert_eq!(world.diff().await.summary.verdict, Verdict::Match);
+    world
+        .on(
+            2,
+            "UPDATE pg_attribute SET attnotnull = false WHERE attrelid = 't'::regclass AND attname = 'a'",
+        )
+        .await;
+    world
+        .on(2, "UPDATE t SET b = 'other' WHERE id = 1; UPDATE t SET a = NULL WHERE id = 3; UPDATE t SET a = 0 WHERE id = 4")
+        .await;
+    world
+        .on(
+            2,
+            "UPDATE pg_attribute SET attnotnull = true WHERE attrelid = 't'::regclass AND attname = 'a'",
+        )
+        .await;
+    let outcome = world.diff().await;
+    assert_eq!(outcome.confirmed_keys(), ["1", "3", "4"], "{:?}", outcome.lines());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_nullable_columns_than_a_word_has_bits() {
     let world = world_or_skip!(2);
