@@ -130,6 +130,17 @@ impl SwapNames {
 /// The row of [`SwapNames`], beside the checkpoint's.
 const SWAP_ROW: u8 = 2;
 
+/// Noted before the ghost table is created: a run that is killed between that and its first checkpoint has copied nothing,
+/// and what it has created can be dropped by the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Marks that run's statements.
+    pub owner: String,
+}
+
+/// The row of [`Begun`]. It stays; a checkpoint beside it says that there is more.
+const BEGUN_ROW: u8 = 3;
+
 /// Writes checkpoints.
 #[derive(Debug)]
 pub struct CheckpointTable {
@@ -164,6 +175,21 @@ impl CheckpointTable {
         self.session.run(&what, cancel, &Execute(create)).await
     }
 
+    /// Notes that our tables are about to be created.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn begin(&mut self, begun: &Begun, cancel: &CancellationToken) -> Result<(), ApplyError> {
+        let state = serde_json::json!(begun).to_string();
+        let sql = format!(
+            "INSERT INTO {} (id, state) VALUES ({BEGUN_ROW}, {})",
+            self.table,
+            quote_text(&state)
+        );
+        let what = format!("write to {}", self.table);
+        self.session.run(&what, cancel, &Execute(sql)).await
+    }
+
     /// Writes a checkpoint over the one before.
     ///
     /// # Errors
@@ -195,6 +221,8 @@ impl CheckpointTable {
 pub enum Found {
     /// No table, or no row in it.
     Nothing,
+    /// A run that had not copied anything yet.
+    Begun(Begun),
     /// A checkpoint.
     Checkpoint(Box<Checkpoint>),
     /// A row that this version cannot read, and why.
@@ -207,24 +235,31 @@ pub enum Found {
 /// As the server says, except that the table is missing.
 pub async fn read(conn: &mut Conn, sessions: &Sessions, table: &TableName) -> Result<Found, ServerError> {
     const NO_SUCH_TABLE: u16 = 1146;
-    let row: Result<Option<String>, _> = conn
-        .query_first(format!("SELECT state FROM {table} WHERE id = 1"))
+    let rows: Result<Vec<(u8, String)>, _> = conn
+        .query(format!(
+            "SELECT id, state FROM {table} WHERE id IN (1, {BEGUN_ROW}) ORDER BY id"
+        ))
         .await;
-    match row {
-        Ok(None) => Ok(Found::Nothing),
-        Ok(Some(state)) => Ok(match serde_json::from_str(&state) {
-            Ok(checkpoint) => Found::Checkpoint(Box::new(checkpoint)),
-            Err(error) => Found::Unreadable(error.to_string()),
-        }),
+    let rows = match rows {
+        Ok(rows) => rows,
         Err(error) => {
             let error = sessions.server().failed("read the checkpoint")(error);
-            if error.errno() == Some(NO_SUCH_TABLE) {
+            return if error.errno() == Some(NO_SUCH_TABLE) {
                 Ok(Found::Nothing)
             } else {
                 Err(error)
-            }
+            };
         }
-    }
+    };
+    // The checkpoint comes first, if there is one.
+    Ok(match rows.first() {
+        None => Found::Nothing,
+        Some((1, state)) => match serde_json::from_str(state) {
+            Ok(checkpoint) => Found::Checkpoint(Box::new(checkpoint)),
+            Err(error) => Found::Unreadable(error.to_string()),
+        },
+        Some((_, state)) => serde_json::from_str(state).map_or(Found::Nothing, Found::Begun),
+    })
 }
 
 /// Reads the names that an attempt has noted, if one has.

@@ -303,8 +303,10 @@ pub async fn prepare(
         if settings.leftovers.drop_old_first.granted() {
             definer.drop(&names.old).await?;
         }
-        // It speaks of another ghost table than the one that is made now.
-        definer.drop(&names.checkpoint).await?;
+        if settings.checkpoint.interval.is_none() {
+            // It speaks of another ghost table than the one that is made now.
+            definer.drop(&names.checkpoint).await?;
+        }
     } else {
         inspection.refuse_to_drop().await?;
     }

@@ -177,7 +177,15 @@ impl Session {
             Some(conn) => conn,
             None => self.sessions.open().await?,
         };
-        match work.attempt(&mut conn).await {
+        let answer = match self.sessions.server.timeout() {
+            None => work.attempt(&mut conn).await,
+            // The session goes with an answer that does not come: the server may be at it still.
+            Some(limit) => match tokio::time::timeout(limit, work.attempt(&mut conn)).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(self.sessions.server.silent(what, limit)),
+            },
+        };
+        match answer {
             Ok(value) => {
                 self.conn = Some(conn);
                 Ok(value)

@@ -69,10 +69,15 @@ impl Copier {
                     copied.missing.extend(more.missing);
                 }
                 Outcome::Warned(warning) => {
-                    let row = self
-                        .name_row(&warning, &part.range, cancel)
-                        .await
-                        .unwrap_or_default();
+                    let row = match self.name_row(&warning, &part.range, cancel).await {
+                        Some(row) => row,
+                        // The warning counts no rows: smaller parts are copied until it is about one.
+                        None if part.rows > 1 => {
+                            parts.extend(self.halves(part, cancel).await?);
+                            continue;
+                        }
+                        None => format!(" (row {})", self.statements.key().display(&part.last)),
+                    };
                     let table = self.statements.plan().names.original.to_string();
                     return Err(ApplyError::Conversion { table, warning, row });
                 }

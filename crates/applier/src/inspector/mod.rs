@@ -22,6 +22,7 @@ mod table_checks;
 pub(crate) mod topology;
 mod xa;
 
+pub(crate) use names::lock_name;
 pub use problem::{InspectError, Problem, ProblemKind, Problems};
 pub use session_plan::for_definition;
 pub use table::{ColumnExtra, Index, IndexPart, TableDetail, read};

@@ -49,6 +49,25 @@ pub(super) fn with_our_triggers(names: &TableNames, settings: &MigrationSettings
     tables
 }
 
+/// Lock names are no longer than this.
+const LONGEST_LOCK: usize = 64;
+
+/// gh-ost's name for the lock, so that the two exclude each other; shortened by the server's own SHA-2 digits
+/// where it is too long would need a query, so the tail of the table's name and a checksum stand in.
+#[must_use]
+pub(crate) fn lock_name(table: &TableName) -> String {
+    let name = format!("gh-ost::{}.{}", table.schema, table.table);
+    if name.chars().count() <= LONGEST_LOCK {
+        return name;
+    }
+    let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in name.bytes() {
+        digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let kept: String = name.chars().take(LONGEST_LOCK - 17).collect();
+    format!("{kept}-{digest:016x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::alter_checks;
+use super::names;
 use super::problem::{ProblemKind, Problems};
 use super::table::{TableDetail, read};
 use crate::alter::{self, Alter};
@@ -252,7 +253,28 @@ pub(super) async fn check_names(
         // Whatever is there is what is gone on with, if it can be.
         return Ok(());
     }
-    check_free(server, conn, names, settings, problems).await
+    let mut leftovers = Problems::default();
+    check_free(server, conn, names, settings, &mut leftovers).await?;
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    // They need not be leftovers: whoever drops the tables of a migration that runs ends it.
+    match lock_holder(server, conn, &names.original).await? {
+        Some(session) => problems.add(
+            ProblemKind::Names,
+            format!(
+                "another gh-ost process is already migrating {} (or another changeling)",
+                names.original
+            ),
+            format!(
+                "session {session} on {} holds the migration's lock: let it finish, or tell it by its socket; drop \
+                 nothing",
+                server.address()
+            ),
+        ),
+        None => problems.0.extend(leftovers.0),
+    }
+    Ok(())
 }
 
 /// The names of G and D, which must be free, or allowed to be made free.
@@ -286,6 +308,19 @@ pub(super) async fn check_free(
         }
     }
     Ok(())
+}
+
+/// The session that holds the lock of a migration of this table.
+async fn lock_holder(
+    server: &Server,
+    conn: &mut Conn,
+    table: &TableName,
+) -> Result<Option<u64>, ServerError> {
+    let held: Option<Option<u64>> = conn
+        .exec_first("SELECT IS_USED_LOCK(?)", (names::lock_name(table),))
+        .await
+        .map_err(server.failed("look for the lock of another migration"))?;
+    Ok(held.flatten())
 }
 
 /// Whether both servers have the same table.

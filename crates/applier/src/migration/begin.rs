@@ -10,7 +10,7 @@ use changeling_core::ident::TableName;
 use super::resume::{self, Earlier};
 use super::{MigrationError, checkpoints};
 use crate::changelog::Changelog;
-use crate::checkpoint::{Checkpoint, CheckpointTable};
+use crate::checkpoint::{Begun, Checkpoint, CheckpointTable};
 use crate::error::ApplyError;
 use crate::ghost::{self, Definer};
 use crate::inspector::Inspection;
@@ -63,7 +63,16 @@ pub(super) async fn prepare(
         }
     }
     let owner = token();
-    let plan = ghost::prepare(inspection, settings, &owner).await?;
+    note_beginning(settings, inspection, &owner).await?;
+    let plan = match ghost::prepare(inspection, settings, &owner).await {
+        Ok(plan) => plan,
+        Err(error) => {
+            if settings.purpose == Purpose::Execute {
+                discard(inspection, &[&inspection.names.checkpoint], &owner).await;
+            }
+            return Err(error.into());
+        }
+    };
     let created = if settings.purpose == Purpose::Execute {
         create_rest(settings, inspection, &plan, &owner, source).await
     } else {
@@ -86,6 +95,37 @@ pub(super) async fn prepare(
             Err(error)
         }
     }
+}
+
+/// The checkpoint table comes first, with the word that what comes next may be dropped by whoever finds it without a
+/// checkpoint.
+async fn note_beginning(
+    settings: &MigrationSettings,
+    inspection: &Inspection,
+    owner: &str,
+) -> Result<(), MigrationError> {
+    if settings.purpose != Purpose::Execute || settings.checkpoint.interval.is_none() {
+        return Ok(());
+    }
+    // A ghost table that may be dropped goes before: the new word must not be found beside it.
+    let names = &inspection.names;
+    if settings.leftovers.drop_ghost_first.granted() {
+        let mut definer = Definer::open(&inspection.primary, &inspection.definition, owner).await?;
+        definer.drop(&names.ghost).await?;
+    }
+    let never = tokio_util::sync::CancellationToken::new();
+    let mut table = checkpoint_table(settings, inspection);
+    table.create(&never).await?;
+    let begun = Begun {
+        owner: owner.to_owned(),
+    };
+    Ok(table.begin(&begun, &never).await?)
+}
+
+fn checkpoint_table(settings: &MigrationSettings, inspection: &Inspection) -> CheckpointTable {
+    let server = Arc::new(inspection.primary.clone());
+    let sessions = Sessions::new(server, Role::Changelog, Mode::AutoCommit, settings.retries);
+    CheckpointTable::new(inspection.names.checkpoint.clone(), &sessions)
 }
 
 /// What a run that is not gone on with drops: a dry run creates the ghost table only.
@@ -120,13 +160,9 @@ async fn create_rest(
         )
         .await?;
     if settings.checkpoint.interval.is_some() {
-        let server = Arc::new(inspection.primary.clone());
-        let sessions = Sessions::new(server, Role::Changelog, Mode::AutoCommit, settings.retries);
-        let mut table = CheckpointTable::new(plan.names.checkpoint.clone(), &sessions);
         let never = tokio_util::sync::CancellationToken::new();
-        table.create(&never).await?;
         // From here on a run that is killed can be resumed.
-        table
+        checkpoint_table(settings, inspection)
             .write(&checkpoints::first(settings, plan, owner, &start), &never)
             .await?;
     }

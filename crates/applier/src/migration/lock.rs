@@ -11,12 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::MigrationError;
 use super::levers::Levers;
 use crate::error::ApplyError;
+use crate::inspector::lock_name;
 use crate::server::{Role, Server, ServerError};
 
 /// How often the session that holds the lock is seen to be alive; gh-ost's interval.
 const PING: Duration = Duration::from_secs(30);
-/// Lock names are no longer than this.
-const LONGEST: usize = 64;
 /// How long a predecessor that was just killed may take to disappear.
 const PREDECESSOR: Duration = Duration::from_secs(3);
 /// Between two tries to take the lock again; the pause of all retries.
@@ -131,21 +130,6 @@ async fn keep(mut conn: Conn, lock: Lock, cancel: CancellationToken, levers: Lev
     let _ = conn.disconnect().await;
 }
 
-/// gh-ost's name for the lock, so that the two exclude each other; shortened by the server's own SHA-2 digits
-/// where it is too long would need a query, so the tail of the table's name and a checksum stand in.
-fn lock_name(table: &TableName) -> String {
-    let name = format!("gh-ost::{}.{}", table.schema, table.table);
-    if name.chars().count() <= LONGEST {
-        return name;
-    }
-    let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in name.bytes() {
-        digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    let kept: String = name.chars().take(LONGEST - 17).collect();
-    format!("{kept}-{digest:016x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +142,6 @@ mod tests {
         );
         let one = lock_name(&TableName::new("s".repeat(64), "a".repeat(64)));
         let other = lock_name(&TableName::new("s".repeat(64), "b".repeat(64)));
-        assert!(one.len() <= LONGEST && other.len() <= LONGEST && one != other);
+        assert!(one.len() <= 64 && other.len() <= 64 && one != other);
     }
 }

@@ -4,7 +4,7 @@ use changeling_core::change_source::ChangeSource;
 
 use super::MigrationError;
 use super::recover::{self, Left};
-use crate::checkpoint::{Checkpoint, Conversion, Found, read, read_swap_names};
+use crate::checkpoint::{Begun, Checkpoint, Conversion, Found, read, read_swap_names};
 use crate::ghost::Definer;
 use crate::inspector::Inspection;
 use crate::plan::{MigrationPlan, TableNames};
@@ -40,6 +40,10 @@ pub(super) async fn find(
     let required = settings.checkpoint.resume == Resume::Require;
     let checkpoint = match read(&mut conn, &sessions, table).await? {
         Found::Checkpoint(checkpoint) => checkpoint,
+        Found::Begun(begun) if settings.resumes() => {
+            begin_anew(inspection, &begun).await?;
+            return Ok(Earlier::Nothing);
+        }
         Found::Nothing if required => {
             return Err(MigrationError::Resume(format!(
                 "there is no checkpoint in {table}; start without --resume, and with --initially-drop-ghost-table if \
@@ -53,7 +57,7 @@ pub(super) async fn find(
                  with --initially-drop-ghost-table and without --resume"
             )));
         }
-        Found::Nothing | Found::Unreadable(_) => return Ok(Earlier::Nothing),
+        Found::Nothing | Found::Begun(_) | Found::Unreadable(_) => return Ok(Earlier::Nothing),
     };
     let names = names(inspection, &checkpoint);
     let swap = read_swap_names(&mut conn, &sessions, table).await?;
@@ -89,6 +93,21 @@ pub(super) async fn find(
     })?;
     make_ready(settings, inspection, &plan, &checkpoint).await?;
     Ok(Earlier::Unfinished(checkpoint, Box::new(plan)))
+}
+
+/// Drops what a run has created that was killed before its first checkpoint: there is no row in it. The names were free
+/// when that run looked, after which it noted that it had begun; and the migration's lock is ours now.
+async fn begin_anew(inspection: &Inspection, begun: &Begun) -> Result<(), MigrationError> {
+    let names = &inspection.names;
+    tracing::info!(
+        "the run before was ended before it had copied anything; its tables are dropped, and {} is begun anew",
+        names.original
+    );
+    let mut definer = Definer::open(&inspection.primary, &inspection.definition, &begun.owner).await?;
+    for table in [&names.ghost, &names.changelog, &names.checkpoint] {
+        definer.drop(table).await?;
+    }
+    Ok(())
 }
 
 /// The names of the earlier run.

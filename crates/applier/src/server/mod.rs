@@ -91,6 +91,24 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
+    /// How long an answer may take, where `--mysql-timeout` says so.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The error for an answer that did not come: `doing` completes "cannot …". As if the connection were lost, which
+    /// it is as soon as it is dropped.
+    #[must_use]
+    pub fn silent(&self, doing: &str, limit: Duration) -> ServerError {
+        let why = format!(
+            "no answer within the {} s of --mysql-timeout",
+            limit.as_secs_f64()
+        );
+        let error = std::io::Error::new(std::io::ErrorKind::ConnectionAborted, why);
+        ServerError::new(self.address(), doing, mysql_async::Error::Io(error.into()))
+    }
+
     /// Connects once and asks the server who it is.
     ///
     /// `timeout` bounds the making of each connection, now and later; without one it is

@@ -19,6 +19,9 @@ use crate::sessions::{Attempt, Session, Sessions, Work};
 /// Duplicate entry.
 const ER_DUP_ENTRY: u16 = 1062;
 
+/// Keys of a batch to which small ones grow while there is more to do.
+const GROWN: usize = 500;
+
 /// A key and its last event.
 pub type Entry = (Key, KeyEvent);
 
@@ -79,8 +82,13 @@ impl Lane {
     ) -> Result<Vec<Key>, ApplyError> {
         let mut rest = entries;
         let mut conflicts = Vec::new();
+        let mut grown = 1;
         while !rest.is_empty() {
-            let (batch, tail) = rest.split_at(rest.len().min(self.batch_keys.load(Ordering::Relaxed).max(1)));
+            let asked = self.batch_keys.load(Ordering::Relaxed).max(1);
+            let size = asked.max(GROWN.min(asked.saturating_mul(grown)));
+            // Whoever falls behind with small batches takes larger ones: a commit costs more than its rows.
+            grown *= 2;
+            let (batch, tail) = rest.split_at(rest.len().min(size));
             rest = tail;
             conflicts.extend(self.batch(batch, cancel).await?);
         }
@@ -92,16 +100,45 @@ impl Lane {
         let sql = BatchSql::new(&self.statements, batch)?;
         match self.statements.conflicts() {
             ConflictPolicy::Replace => {
-                self.session.run(&what, cancel, &sql).await?;
+                if let Err(error) = self.session.run(&what, cancel, &sql).await {
+                    return Err(self.blame(batch, error, cancel).await);
+                }
                 Ok(Vec::new())
             }
-            ConflictPolicy::Insert => {
-                if self.session.run(&what, cancel, &UnlessDuplicate(sql)).await? {
-                    return Ok(Vec::new());
+            ConflictPolicy::Insert => match self.session.run(&what, cancel, &UnlessDuplicate(sql)).await {
+                Ok(true) => Ok(Vec::new()),
+                Ok(false) => Ok(batch.iter().map(|(key, _)| key.clone()).collect()),
+                Err(error) => Err(self.blame(batch, error, cancel).await),
+            },
+        }
+    }
+
+    /// Names the row with the value that the server refuses, if that is what has happened: the batch's rows are tried one
+    /// by one.
+    async fn blame(&mut self, batch: &[Entry], error: ApplyError, cancel: &CancellationToken) -> ApplyError {
+        if !about_a_value(&error) {
+            return error;
+        }
+        for entry in batch {
+            let Ok(sql) = BatchSql::new(&self.statements, std::slice::from_ref(entry)) else {
+                continue;
+            };
+            match self
+                .session
+                .run("find the row with the value", cancel, &UnlessDuplicate(sql))
+                .await
+            {
+                Err(found) if about_a_value(&found) => {
+                    return ApplyError::Conversion {
+                        table: self.statements.plan().names.original.to_string(),
+                        warning: found.to_string(),
+                        row: format!(" (row {})", self.statements.key().display(&entry.0)),
+                    };
                 }
-                Ok(batch.iter().map(|(key, _)| key.clone()).collect())
+                _ => {}
             }
         }
+        error
     }
 }
 
@@ -181,4 +218,12 @@ impl Work for UnlessDuplicate {
 /// Whether the server refused a row because of a unique key.
 pub(super) fn is_duplicate(error: &mysql_async::Error) -> bool {
     errno(error) == Some(ER_DUP_ENTRY)
+}
+
+/// Whether the server refused a value: too long, out of range, NULL, no number, not what a CHECK wants, no JSON.
+fn about_a_value(error: &ApplyError) -> bool {
+    const REFUSED: [u16; 13] = [
+        1048, 1264, 1265, 1292, 1366, 1367, 1406, 1411, 3140, 3819, 4025, 1364, 1263,
+    ];
+    matches!(error, ApplyError::Server(error) if error.errno().is_some_and(|errno| REFUSED.contains(&errno)))
 }
