@@ -139,16 +139,17 @@ fn object_of(text: &str) -> Option<Object> {
     Some(Object::Table(TableName { schema, table }))
 }
 
-/// A name in backticks, and what follows it.
+/// A quoted name, and what follows it. Under `ANSI_QUOTES` the server writes other quotes.
 fn quoted(text: &str) -> Option<(String, &str)> {
+    let quote = text.chars().next().filter(|quote| matches!(quote, '`' | '"'))?;
     let mut name = String::new();
-    let mut rest = text.strip_prefix('`')?;
+    let mut rest = &text[1..];
     loop {
-        let (part, after) = rest.split_once('`')?;
+        let (part, after) = rest.split_once(quote)?;
         name.push_str(part);
-        match after.strip_prefix('`') {
+        match after.strip_prefix(quote) {
             Some(more) => {
-                name.push('`');
+                name.push(quote);
                 rest = more;
             }
             None => return Some((name, after)),
@@ -212,6 +213,8 @@ mod tests {
         assert!(!grants.on_table("UPDATE", &TableName::new("s", "a`b")));
         assert!(!grants.on_table("TRIGGER", &TableName::new("s", "a")));
         assert!(!grants.on_schema("TRIGGER", "s"));
+        let ansi = Grants::parse(["GRANT TRIGGER ON \"s\".\"a\"\"b\" TO \"u\"@\"%\""], true);
+        assert!(ansi.on_table("TRIGGER", &TableName::new("s", "a\"b")));
         assert!(
             Grants::parse(["GRANT ALL PRIVILEGES ON `s`.* TO `u`@`%`"], true)
                 .on_table("TRIGGER", &TableName::new("s", "x"))

@@ -199,7 +199,7 @@ async fn a_plan_that_goes_by_what_mysql_does_not_keep_is_refused(#[case] rule: &
     stage.on(2, "UPDATE t SET v = 2").await;
     let (_, report) = stage.diff(Format::Ndjson).await;
     let plan = format!(
-        "tables: {{{}.t: {{rules: [{{name: r, {rule}}}]}}}}",
+        "tables: {{{}.t: {{rules: [{{name: r, diff_type: row_mismatch, {rule}}}]}}}}",
         stage.schemas[0]
     );
     let refused = stage

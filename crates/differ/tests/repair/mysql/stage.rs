@@ -13,6 +13,7 @@ use changeling_differ::model::{Comparison, JobSummary, NodeName, Verdict};
 use changeling_differ::mysql::side::{MySqlCluster, MySqlNode, MySqlServer, MySqlTerms};
 use changeling_differ::repair::{Policy, RepairError, RepairNodes, RepairOptions};
 use changeling_differ::report::ndjson::NdjsonSink;
+use changeling_differ::report::recorded::RecordedReport;
 use changeling_differ::report::{ace, sort::SortedReport};
 use changeling_support::{Flavor, ServerSpec, SupportError};
 use mysql_async::prelude::Queryable as _;
@@ -203,6 +204,14 @@ impl Stage {
     pub(crate) async fn left(&self) -> (Verdict, u64) {
         let summary = self.job(&self.directory.path().join("other.ndjson")).await;
         (summary.verdict, summary.confirmed)
+    }
+
+    /// The keys of a report in its order, which is that of the repair.
+    pub(crate) fn keys(report: &Path) -> Vec<String> {
+        let mut report = RecordedReport::open(report).unwrap();
+        std::iter::from_fn(|| report.next_difference().unwrap())
+            .map(|difference| difference.key.0.join(","))
+            .collect()
     }
 
     pub(crate) async fn repair(&self, report: &Path, policy: Policy) -> Repaired {
