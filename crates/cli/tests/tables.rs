@@ -109,6 +109,11 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
             "cannot be used with",
         ),
         (
+            &["table-repair", "public.t", "-f", json, "-r", "n1", "--no-binlog"],
+            3,
+            "PostgreSQL has no binary log",
+        ),
+        (
             &["table-repair", "public.t", "-f", json, "-r", "n9"],
             3,
             "it has n1, n2",
@@ -285,6 +290,30 @@ async fn mysql_is_compared_repaired_and_looked_at_again() -> Result<()> {
     assert!(said.contains("n2: 0 inserted, 1 updated, 0 deleted"), "{said}");
     let sql = std::fs::read_to_string(directory.path().join("sql/shop_t_repair_n2.sql")).unwrap();
     assert!(sql.contains("START TRANSACTION;\nUPDATE `shop`.`t` SET"), "{sql}");
+    // Cut off in the middle of a batch: a failure, and nothing of it is there.
+    connections[1]
+        .query_drop("CREATE TRIGGER shop.slow BEFORE UPDATE ON shop.t FOR EACH ROW SET @x = SLEEP(30)")
+        .await
+        .unwrap();
+    let mut killer = other.mysql().await?;
+    let killing = tokio::spawn(async move {
+        let sleeping = "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'";
+        loop {
+            if let Some(id) = killer.query_first::<u64, _>(sleeping).await.unwrap() {
+                break killer.query_drop(format!("KILL {id}")).await.unwrap();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    });
+    let (status, said) = run(&["table-repair", "-f", &json, "-r", "n1", "--fire-triggers"]);
+    killing.await.unwrap();
+    assert_eq!(status, 2, "{said}");
+    let value: Option<String> = connections[1]
+        .query_first("SELECT v FROM shop.t WHERE id = 1.10")
+        .await
+        .unwrap();
+    assert_eq!(value.as_deref(), Some("x"));
+    connections[1].query_drop("DROP TRIGGER shop.slow").await.unwrap();
     let triggers = "CREATE TRIGGER shop.note BEFORE UPDATE ON shop.t FOR EACH ROW SET @x = 1";
     connections[1].query_drop(triggers).await.unwrap();
     let (status, said) = run(&["table-repair", "-f", &json, "-r", "n1"]);

@@ -22,7 +22,7 @@ const LARGEST_BLOCK: u64 = 1_000_000;
                   changeling table-diff demo public.orders\n\
                   changeling table-diff --node a=postgres://u@h1/db --node b=postgres://u@h2/db public.orders\n\
                   changeling table-diff --node p=mysql://u:s@primary/ --node r=mysql://u:s@replica/ shop.orders\n\
-                  changeling table-diff --node a=mysql://u:s@h/ --node b=mysql://u:s@h/ shop.orders --table-on b=old.orders"
+                  changeling table-diff --node a=mysql://u@h/ --node b=mysql://u@h/ shop.t --table-on b=old.t"
 )]
 pub struct TableDiffArgs {
     /// `[CLUSTER] SCHEMA.TABLE`; no cluster with --node.

@@ -88,6 +88,9 @@ pub struct TableRepairArgs {
     /// (PostgreSQL).
     #[arg(long)]
     pub preserve_origin: bool,
+    /// Keep the repair out of the binary log, so that nobody replays it (MySQL and MariaDB).
+    #[arg(long)]
+    pub no_binlog: bool,
     /// Fill values that are NULL on one node and not on the other.
     #[arg(short = 'X', long)]
     pub fix_nulls: bool,

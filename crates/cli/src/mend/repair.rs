@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use changeling_differ::model::NodeName;
 use changeling_differ::repair::plan::Plan;
 use changeling_differ::repair::{
-    Apply, CopyMode, Entry, Event, OriginKeeping, Policy, Repair, RepairLog, RepairNodes, RepairOptions,
-    RepairOutcome, RepairReport, Script, Triggers,
+    Apply, BinaryLog, CopyMode, Entry, Event, OriginKeeping, Policy, Repair, RepairLog, RepairNodes,
+    RepairOptions, RepairOutcome, RepairReport, Script, Triggers,
 };
 use changeling_differ::report::recorded::RecordedReport;
 use jiff::Zoned;
@@ -37,6 +37,11 @@ pub async fn run(arguments: &TableRepairArgs, screen: &Screen) -> Result<ExitCod
     let began = (Zoned::now(), Instant::now());
     let subject = Subject::open(&arguments.report, &arguments.nodes)?;
     let nodes = match subject.nodes {
+        Nodes::Postgres(_) if arguments.no_binlog => {
+            return Err(DiffError::Usage(
+                "--no-binlog: PostgreSQL has no binary log".into(),
+            ));
+        }
         Nodes::Postgres(nodes) => RepairNodes::Postgres(nodes),
         Nodes::MySql(nodes) => {
             check_for_mysql(arguments)?;
@@ -174,6 +179,11 @@ async fn work(
             OriginKeeping::Preserve
         } else {
             OriginKeeping::Local
+        },
+        binary_log: if arguments.no_binlog {
+            BinaryLog::Spared
+        } else {
+            BinaryLog::Written
         },
     };
     let origin = report.against_origin.clone();
@@ -316,6 +326,7 @@ fn write_report(
             "bidirectional": arguments.bidirectional,
             "recovery_mode": arguments.recovery_mode,
             "preserve_origin": arguments.preserve_origin,
+            "no_binlog": arguments.no_binlog,
             "fix_nulls": arguments.fix_nulls,
         },
         "database_credentials_used": logins,

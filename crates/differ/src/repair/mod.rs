@@ -41,5 +41,5 @@ pub use error::RepairError;
 pub use journal::{Entry, Event, RepairLog, RepairReport};
 pub use outcome::{NodeOutcome, RepairOutcome};
 pub use policy::{CopyMode, Policy};
-pub use runner::{Apply, OriginKeeping, Repair, RepairNodes, RepairOptions, Triggers};
+pub use runner::{Apply, BinaryLog, OriginKeeping, Repair, RepairNodes, RepairOptions, Triggers};
 pub use script::Script;

@@ -49,6 +49,15 @@ pub enum OriginKeeping {
     Preserve,
 }
 
+/// Whether the binary log of MySQL and MariaDB gets the repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryLog {
+    /// As it gets every client's changes; replicas replay them.
+    Written,
+    /// It does not. The account must be allowed to set `sql_log_bin`.
+    Spared,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct RepairOptions {
@@ -60,6 +69,8 @@ pub struct RepairOptions {
     pub triggers: Triggers,
     /// Whose commit time and origin the rows get.
     pub origin: OriginKeeping,
+    /// Whether replicas of a node get its repair.
+    pub binary_log: BinaryLog,
 }
 
 /// The nodes of a repair, all of one kind. They may be more than the report's, in any order.
@@ -269,6 +280,11 @@ async fn connect_postgres(
     nodes: &[PgNode],
     options: &RepairOptions,
 ) -> Result<Connected, RepairError> {
+    if options.binary_log == BinaryLog::Spared {
+        return Err(RepairError::Refused(
+            "there is no binary log to spare on PostgreSQL".into(),
+        ));
+    }
     let cluster = PgCluster::prepare(nodes, PgTerms::default())
         .await
         .map_err(prepared)?;
@@ -309,7 +325,7 @@ async fn connect_mysql(
             true => Role::Written,
             false => Role::Read,
         };
-        let target = MySqlTarget::connect(node, Arc::clone(&shape), plan, role, options.triggers).await?;
+        let target = MySqlTarget::connect(node, Arc::clone(&shape), plan, role, options).await?;
         targets.push(Box::new(target));
     }
     Ok(Connected {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use changeling_differ::engine::DiffJob;
 use changeling_differ::model::Verdict;
 use changeling_differ::repair::{
-    Apply, Entry, Event, OriginKeeping, Policy, Repair, RepairError, RepairLog, RepairNodes, RepairOptions,
-    RepairOutcome, RepairReport, Script, Triggers,
+    Apply, BinaryLog, Entry, Event, OriginKeeping, Policy, Repair, RepairError, RepairLog, RepairNodes,
+    RepairOptions, RepairOutcome, RepairReport, Script, Triggers,
 };
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::recorded::RecordedReport;
@@ -160,6 +160,7 @@ pub(crate) fn options(policy: Policy) -> RepairOptions {
         apply: Apply::Commit,
         triggers: Triggers::Quiet,
         origin: OriginKeeping::Local,
+        binary_log: BinaryLog::Written,
     }
 }
 

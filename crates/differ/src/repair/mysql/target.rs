@@ -12,7 +12,7 @@ use crate::model::{Key, NodeName, Row, TableShape};
 use crate::mysql::side::{Failure, MySqlNode, MySqlSession, Purpose, RowLock, TablePlan};
 use crate::repair::RepairError;
 use crate::repair::decision::NodeRow;
-use crate::repair::runner::Triggers;
+use crate::repair::runner::{BinaryLog, RepairOptions};
 use crate::repair::script::Scribe;
 use crate::repair::target::{
     Answer, Change, Departure, Ending, Ground, Held, Locking, Refusal, Role, Savepoint, Target, Written,
@@ -52,7 +52,7 @@ impl MySqlTarget {
         shape: Arc<TableShape>,
         plan: Arc<TablePlan>,
         role: Role,
-        triggers: Triggers,
+        options: &RepairOptions,
     ) -> Result<Self, RepairError> {
         let purpose = match role {
             Role::Written => Purpose::Writing,
@@ -61,7 +61,7 @@ impl MySqlTarget {
         let mut connection = node.server.connect_for(purpose).await?;
         let facts = TableFacts::read(&mut connection, &node.table).await?;
         if role == Role::Written {
-            facts.check(&connection.node, triggers)?;
+            facts.check(&connection.node, options.triggers)?;
         }
         let statements = Statements {
             plan: Arc::clone(&plan),
@@ -77,9 +77,24 @@ impl MySqlTarget {
             facts,
         };
         if role == Role::Written {
+            if options.binary_log == BinaryLog::Spared {
+                target.spare_binary_log().await?;
+            }
             target.check_privileges().await?;
         }
         Ok(target)
+    }
+
+    async fn spare_binary_log(&mut self) -> Result<(), RepairError> {
+        let set = self.run("SET SESSION sql_log_bin = 0").await;
+        set.map_err(|error| match error.kind {
+            SideErrorKind::Permanent => RepairError::Refused(format!(
+                "{}: this account may not keep its changes out of the binary log; GRANT SESSION_VARIABLES_ADMIN (MySQL) or \
+                 BINLOG ADMIN (MariaDB) to it ({})",
+                error.node, error.message
+            )),
+            _ => error.into(),
+        })
     }
 
     /// Explaining a statement takes the privileges that it takes; beginning a transaction takes a server that can be written.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use changeling_differ::model::Verdict;
-use changeling_differ::repair::{CopyMode, Policy, RepairError, Triggers};
-use changeling_support::{FaultProxy, Flavor};
+use changeling_core::ident::TableName;
+use changeling_differ::model::{NodeName, Verdict};
+use changeling_differ::mysql::side::{MySqlNode, MySqlServer};
+use changeling_differ::repair::{BinaryLog, CopyMode, Policy, RepairError, Triggers};
+use changeling_support::{FaultProxy, Flavor, Server, ServerSpec, SupportError};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use rstest::rstest;
@@ -369,4 +371,52 @@ async fn names_that_need_quotes_and_other_tables_than_the_report_s(#[case] flavo
         .await;
     assert_eq!(repaired.counts(1), "1/1/1/0/0", "{:?}", repaired.told);
     assert_eq!(stage.left().await, (Verdict::Match, 0));
+}
+
+/// A replica is repaired from its primary, and gets no transaction that the primary does not have.
+#[rstest]
+#[case(BinaryLog::Spared, "0")]
+#[case(BinaryLog::Written, "1")]
+#[tokio::test]
+async fn a_replica_can_be_repaired_without_a_transaction_of_its_own(
+    #[case] log: BinaryLog,
+    #[case] own: &str,
+) {
+    let mut stage = stage_or_skip!(Flavor::MySql, 1);
+    let topology = match ServerSpec::mysql().with_replica().start().await {
+        Ok(topology) => topology,
+        Err(SupportError::Unavailable(why)) => {
+            return changeling_support::skip::count("a replica", &why.to_string());
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let mut primary = topology.primary.mysql().await.unwrap();
+    let table = "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, v INT); INSERT INTO shop.t VALUES (1, 1), (2, 2)";
+    primary.query_drop(table).await.unwrap();
+    topology.wait_caught_up(Duration::from_secs(30)).await.unwrap();
+    let mut replica = topology.replica.mysql().await.unwrap();
+    replica
+        .query_drop(
+            "SET sql_log_bin = 0; UPDATE shop.t SET v = 7 WHERE id = 1; DELETE FROM shop.t WHERE id = 2",
+        )
+        .await
+        .unwrap();
+    let node = |name: &str, server: &Server| MySqlNode {
+        server: MySqlServer::new(
+            NodeName::new(name),
+            server.mysql_opts().into(),
+            Duration::from_secs(60),
+        ),
+        table: TableName::new("shop", "t"),
+    };
+    stage.others = Some(vec![node("n1", &topology.primary), node("n2", &topology.replica)]);
+    let (_, report) = stage.diff(Format::Ndjson).await;
+    let mut wanted = options(FULL);
+    wanted.binary_log = log;
+    let repaired = stage.repair_with(&report, wanted).await.unwrap();
+    assert_eq!(repaired.counts(2), "1/1/0/0/0", "{:?}", repaired.told);
+    assert_eq!(stage.left().await, (Verdict::Match, 0));
+    let errant = "SELECT LOCATE(@@server_uuid, @@GLOBAL.gtid_executed) > 0";
+    let found: Vec<String> = replica.query(errant).await.unwrap();
+    assert_eq!(found, [own]);
 }

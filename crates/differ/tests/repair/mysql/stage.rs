@@ -61,6 +61,8 @@ pub(crate) struct Stage {
     pub(crate) opts: Opts,
     pub(crate) schemas: Vec<String>,
     pub(crate) connections: Vec<Conn>,
+    /// Other nodes than the schemas.
+    pub(crate) others: Option<Vec<MySqlNode>>,
     directory: tempfile::TempDir,
 }
 
@@ -110,6 +112,7 @@ impl Stage {
             opts,
             schemas,
             connections,
+            others: None,
             directory: tempfile::tempdir().unwrap(),
         })
     }
@@ -143,6 +146,11 @@ impl Stage {
         )
     }
 
+    fn nodes(&self) -> Vec<MySqlNode> {
+        self.others.clone().unwrap_or_else(|| self.nodes_as(&self.opts))
+    }
+
+    /// The nodes, reached otherwise.
     pub(crate) fn nodes_as(&self, opts: &Opts) -> Vec<MySqlNode> {
         let node = |(index, schema): (usize, &String)| MySqlNode {
             server: MySqlServer::new(
@@ -156,7 +164,7 @@ impl Stage {
     }
 
     pub(crate) async fn subject(&self) -> DiffSubject {
-        let cluster = MySqlCluster::prepare(&self.nodes_as(&self.opts), MySqlTerms::default())
+        let cluster = MySqlCluster::prepare(&self.nodes(), MySqlTerms::default())
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         DiffSubject {
@@ -225,6 +233,6 @@ impl Stage {
         report: &Path,
         options: RepairOptions,
     ) -> Result<Repaired, RepairError> {
-        mended(report, RepairNodes::MySql(self.nodes_as(&self.opts)), options).await
+        mended(report, RepairNodes::MySql(self.nodes()), options).await
     }
 }
