@@ -257,13 +257,17 @@ async fn the_repair_as_sql_does_the_same_and_compares_first(#[case] flavor: Flav
     let rehearsed = stage.repair_with(&report, dry).await.unwrap();
     assert_eq!(rehearsed.scripts[0], "");
     // Somebody changes rows before the script is run: they are left alone. Only a letter's case, only a space at the end.
-    let meanwhile = "UPDATE t SET region = 'EU' WHERE id = 20; UPDATE t SET region = 'us ' WHERE id = 21; \
-        INSERT INTO t (id, name) VALUES (5, 'mine'); UPDATE t SET region = 'Eu' WHERE id = 3001";
+    let meanwhile = "UPDATE t SET region = 'EU', touched = touched WHERE id = 20; \
+        UPDATE t SET region = 'us ', touched = touched WHERE id = 21; INSERT INTO t (id, name) VALUES (5, 'mine'); \
+        UPDATE t SET region = 'Eu', touched = touched WHERE id = 3001";
     stage.on(2, meanwhile).await;
     stage.on(2, &rehearsed.scripts[1]).await;
     assert_eq!(stage.left().await, (Verdict::Differ, 4));
-    let mine = "SELECT CONCAT(id, COALESCE(region, '-')) FROM t WHERE id IN (5, 20, 21, 3001) ORDER BY id";
-    assert_eq!(stage.texts(2, mine).await, ["5-", "20EU", "21us ", "3001Eu"]);
+    let mine = "SELECT CONCAT_WS('|', id, region, amount) FROM t WHERE id IN (5, 20, 21, 3001) ORDER BY id";
+    assert_eq!(
+        stage.texts(2, mine).await,
+        ["5", "20|EU|31.00", "21|us |32.50", "3001|Eu|1.00"]
+    );
 }
 
 #[rstest]
