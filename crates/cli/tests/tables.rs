@@ -109,6 +109,11 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
             "cannot be used with",
         ),
         (
+            &["table-repair", "public.t", "-f", json, "-r", "n1", "--no-binlog"],
+            3,
+            "PostgreSQL has no binary log",
+        ),
+        (
             &["table-repair", "public.t", "-f", json, "-r", "n9"],
             3,
             "it has n1, n2",
@@ -210,7 +215,7 @@ async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mysql_is_compared_and_looked_at_again_and_not_repaired() -> Result<()> {
+async fn mysql_is_compared_repaired_and_looked_at_again() -> Result<()> {
     use mysql_async::prelude::Queryable as _;
     let one = server_or_skip!(ServerSpec::mysql().dedicated());
     let other = server_or_skip!(ServerSpec::mysql().dedicated());
@@ -259,9 +264,84 @@ async fn mysql_is_compared_and_looked_at_again_and_not_repaired() -> Result<()> 
     let json = json.unwrap().display().to_string();
     let (status, said) = run(&["table-rerun", "shop.t", "-f", &json]);
     assert_eq!(status, 1, "{said}");
-    let (status, said) = run(&["table-repair", "shop.t", "-f", &json, "-r", "n1"]);
-    assert_eq!(status, 3, "{said}");
-    assert!(said.contains("PostgreSQL only"), "{said}");
+    for (words, word) in [
+        (&["-r", "n1", "--preserve-origin"][..], "--preserve-origin: MySQL"),
+        (&["--recovery-mode"], "--recovery-mode: MySQL"),
+        (&[], "who is right?"),
+        (&["-r", "n1", "--table-on", "n2=shop.u"], "is about shop.t there"),
+        (&["-r", "n1", "--table-on", "n3=shop.t"], "no such node"),
+    ] {
+        let (status, said) = run(&[&["table-repair", "shop.t", "-f", &json], words].concat());
+        assert_eq!(status, 3, "{words:?}: {said}");
+        assert!(said.contains(word), "{words:?}: {said}");
+    }
+    let (status, said) = run(&[
+        "table-repair",
+        "-f",
+        &json,
+        "-r",
+        "n1",
+        "-y",
+        "-g",
+        "--emit-sql",
+        "sql",
+    ]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("n2: 0 inserted, 1 updated, 0 deleted"), "{said}");
+    let sql = std::fs::read_to_string(directory.path().join("sql/shop_t_repair_n2.sql")).unwrap();
+    assert!(sql.contains("START TRANSACTION;\nUPDATE `shop`.`t` SET"), "{sql}");
+    // Cut off in the middle of a batch: a failure, and nothing of it is there.
+    connections[1]
+        .query_drop("CREATE TRIGGER shop.slow BEFORE UPDATE ON shop.t FOR EACH ROW SET @x = SLEEP(30)")
+        .await
+        .unwrap();
+    let mut killer = other.mysql().await?;
+    let killing = tokio::spawn(async move {
+        let sleeping = "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE = 'User sleep'";
+        loop {
+            if let Some(id) = killer.query_first::<u64, _>(sleeping).await.unwrap() {
+                break killer.query_drop(format!("KILL {id}")).await.unwrap();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    });
+    let (status, said) = run(&["table-repair", "-f", &json, "-r", "n1", "--fire-triggers"]);
+    killing.await.unwrap();
+    assert_eq!(status, 2, "{said}");
+    let value: Option<String> = connections[1]
+        .query_first("SELECT v FROM shop.t WHERE id = 1.10")
+        .await
+        .unwrap();
+    assert_eq!(value.as_deref(), Some("x"));
+    connections[1].query_drop("DROP TRIGGER shop.slow").await.unwrap();
+    let triggers = "CREATE TRIGGER shop.note BEFORE UPDATE ON shop.t FOR EACH ROW SET @x = 1";
+    connections[1].query_drop(triggers).await.unwrap();
+    let (status, said) = run(&["table-repair", "-f", &json, "-r", "n1"]);
+    assert_eq!(status, 2, "{said}");
+    assert!(
+        said.contains("(note)") && said.contains("--fire-triggers"),
+        "{said}"
+    );
+    // Somebody changes the row: it is left alone, and the status says so.
+    connections[1]
+        .query_drop("UPDATE shop.t SET v = 'mine' WHERE id = 1.10")
+        .await
+        .unwrap();
+    let (status, said) = run(&["table-repair", "-f", &json, "-r", "n1", "--fire-triggers"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("left alone"), "{said}");
+    connections[1]
+        .query_drop("UPDATE shop.t SET v = 'x' WHERE id = 1.10")
+        .await
+        .unwrap();
+    let (status, said) = run(&["table-repair", "-f", &json, "-r", "n1", "--fire-triggers"]);
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(run(&["table-diff", "shop.t"]).0, 0);
+    connections[1]
+        .query_drop("UPDATE shop.t SET v = 'y' WHERE id = 1.10")
+        .await
+        .unwrap();
+    assert_eq!(run(&["table-rerun", "-f", &json]).0, 1);
     connections[0]
         .query_drop("DELETE FROM shop.t WHERE id = 1.10")
         .await
@@ -273,5 +353,70 @@ async fn mysql_is_compared_and_looked_at_again_and_not_repaired() -> Result<()> 
     let (status, said) = run(&["table-rerun", "shop.t", "-f", &json]);
     assert_eq!(status, 0, "{said}");
     drop(connections);
+    Ok(())
+}
+
+/// Two tables of one server, under two names. The report knows them, in either form: nobody has to say them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_may_have_the_table_under_different_names() -> Result<()> {
+    use mysql_async::prelude::Queryable as _;
+    let postgres = server_or_skip!(ServerSpec::postgres(15).dedicated());
+    let mysql = server_or_skip!(ServerSpec::mysql().dedicated());
+    let table = |name: &str| format!("CREATE TABLE {name} (id int PRIMARY KEY, v varchar(9))");
+    let client = postgres.postgres("postgres").await?;
+    let mut connection = mysql.mysql().await?;
+    for text in [
+        "CREATE SCHEMA shop",
+        "CREATE SCHEMA old",
+        &table("shop.t"),
+        &table("old.u"),
+        &table("old.t"),
+    ] {
+        client.batch_execute(text).await.unwrap();
+        connection.query_drop(text).await.unwrap();
+    }
+    for server in [&postgres, &mysql] {
+        for form in ["json", "ndjson"] {
+            let fill = "DELETE FROM shop.t; DELETE FROM old.u; INSERT INTO shop.t VALUES (1, 'a'), (2, 'b'); INSERT INTO old.u VALUES (1, 'x'), (3, 'c')";
+            client.batch_execute(fill).await.unwrap();
+            connection.query_drop(fill).await.unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let url = server.url().replace("?prefer_socket=false", "");
+            let run = |words: &[&str]| {
+                let output = Command::new(env!("CARGO_BIN_EXE_changeling"))
+                    .args([
+                        words[0],
+                        "--node",
+                        &format!("a={url}"),
+                        "--node",
+                        &format!("b={url}"),
+                    ])
+                    .args(&words[1..])
+                    .current_dir(directory.path())
+                    .output()
+                    .unwrap();
+                let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+                (output.status.code().unwrap(), text)
+            };
+            let (status, said) = run(&["table-diff", "shop.t", "--table-on", "b=old.u", "-o", form]);
+            assert_eq!(status, 1, "{said}");
+            let report = walk(directory.path())
+                .into_iter()
+                .find(|path| path.extension().is_some_and(|end| end == form));
+            let report = report.unwrap().display().to_string();
+            let (status, said) = run(&["table-rerun", "-f", &report]);
+            assert_eq!(status, 1, "{said}");
+            assert!(said.contains("3 of the reported keys still differ"), "{said}");
+            let (status, said) = run(&["table-repair", "-f", &report, "-r", "a", "--emit-sql", "."]);
+            assert_eq!(status, 0, "{said}");
+            assert!(said.contains("b: 1 inserted, 1 updated, 1 deleted"), "{said}");
+            let sql = std::fs::read_to_string(directory.path().join("shop_t_repair_b.sql")).unwrap();
+            assert!(sql.contains("old") && !sql.contains("shop"), "{sql}");
+            let (status, said) = run(&["table-diff", "shop.t", "--table-on", "b=old.u"]);
+            assert_eq!(status, 0, "{said}");
+        }
+    }
+    let rows: Vec<u64> = connection.query("SELECT COUNT(*) FROM old.t").await.unwrap();
+    assert_eq!(rows, [0], "the table of the same name was not touched");
     Ok(())
 }

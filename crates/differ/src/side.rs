@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use changeling_core::ident::TableName;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
@@ -173,6 +174,9 @@ pub trait Session: Send {
 pub trait Side: Send + Sync + 'static {
     /// The node.
     fn node(&self) -> &NodeName;
+
+    /// Its table, which may have another name than the other nodes'.
+    fn table(&self) -> &TableName;
 
     /// About how many rows its table has: a hint on whom to ask for cuts, nothing more.
     fn estimate(&self) -> f64;

@@ -41,7 +41,7 @@ impl Dice {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_its_first_checkpoint_it_begins_anew(#[case] flavor: Flavor) -> anyhow::Result<()> {
     let mut scene = scene!(flavor);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
     for round in 0..12_u64 {
         let table = format!("t{round}");
         scene

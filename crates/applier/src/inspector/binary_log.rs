@@ -1,5 +1,6 @@
 //! Whether the binary log shows every change of the table, in the order of the commits.
 
+use changeling_core::grants::matches_pattern;
 use changeling_core::ident::TableName;
 
 use super::keys::RowImages;
@@ -250,40 +251,6 @@ impl Filters {
         }
         None
     }
-}
-
-/// SQL's `LIKE` with `%`, `_` and `\`.
-pub(super) fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    // Positions in the pattern that are reachable after each character of the text.
-    let mut reached = vec![false; pattern.len() + 1];
-    let close = |reached: &mut Vec<bool>| {
-        for at in 0..pattern.len() {
-            if reached[at] && pattern[at] == '%' {
-                reached[at + 1] = true;
-            }
-        }
-    };
-    reached[0] = true;
-    close(&mut reached);
-    for character in text {
-        let mut next = vec![false; pattern.len() + 1];
-        for at in 0..pattern.len() {
-            if !reached[at] {
-                continue;
-            }
-            match pattern[at] {
-                '%' => next[at] = true,
-                '_' => next[at + 1] = true,
-                '\\' if at + 1 < pattern.len() => next[at + 2] |= pattern[at + 1] == character,
-                literal => next[at + 1] |= literal == character,
-            }
-        }
-        reached = next;
-        close(&mut reached);
-    }
-    reached[pattern.len()]
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
+use changeling_core::ident::TableName;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
@@ -20,7 +21,8 @@ const LARGEST_BLOCK: u64 = 1_000_000;
                   directory, or from --node.\n\n\
                   changeling table-diff demo public.orders\n\
                   changeling table-diff --node a=postgres://u@h1/db --node b=postgres://u@h2/db public.orders\n\
-                  changeling table-diff --node p=mysql://u:s@primary/ --node r=mysql://u:s@replica/ shop.orders"
+                  changeling table-diff --node p=mysql://u:s@primary/ --node r=mysql://u:s@replica/ shop.orders\n\
+                  changeling table-diff --node a=mysql://u@h/ --node b=mysql://u@h/ shop.t --table-on b=old.t"
 )]
 pub struct TableDiffArgs {
     /// `[CLUSTER] SCHEMA.TABLE`; no cluster with --node.
@@ -111,6 +113,9 @@ pub struct NodeArgs {
     /// A node and how it is reached, instead of a cluster's; twice or more.
     #[arg(long = "node", value_name = "NAME=DSN", value_parser = node)]
     pub given: Vec<GivenNode>,
+    /// The table's name on a node that has it under another one than the rest; for each such node.
+    #[arg(long = "table-on", value_name = "NODE=SCHEMA.TABLE", value_parser = table_on)]
+    pub tables: Vec<TableOn>,
     /// Database; the cluster's first where none is given.
     #[arg(short, long, value_name = "NAME")]
     pub dbname: Option<String>,
@@ -147,6 +152,24 @@ impl std::fmt::Debug for GivenNode {
         f.debug_struct("GivenNode")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// A table under the name that one node has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableOn {
+    /// The node.
+    pub node: String,
+    /// The table there.
+    pub table: TableName,
+}
+
+impl NodeArgs {
+    /// The table of a node, if it was named for this node.
+    #[must_use]
+    pub fn table_on(&self, node: &str) -> Option<&TableName> {
+        let given = self.tables.iter().find(|given| given.node == node);
+        given.map(|given| &given.table)
     }
 }
 
@@ -257,6 +280,19 @@ fn node(text: &str) -> Result<GivenNode, String> {
     }
 }
 
+fn table_on(text: &str) -> Result<TableOn, String> {
+    match text.split_once('=') {
+        Some((node, table)) if !node.is_empty() => {
+            let (schema, table) = table_parts(table)?;
+            Ok(TableOn {
+                node: node.into(),
+                table: TableName::new(schema, table),
+            })
+        }
+        _ => Err("expected NODE=SCHEMA.TABLE".into()),
+    }
+}
+
 fn factor(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(factor) if factor > 0.0 && factor <= 4.0 => Ok(factor),
@@ -330,6 +366,17 @@ mod tests {
     #[case(&[])]
     fn what_cannot_be_read_is_refused(#[case] words: &[&str]) {
         assert!(parse(words).is_err());
+    }
+
+    #[test]
+    fn a_node_may_have_the_table_under_another_name() {
+        let words = "a.b --node x=host=h --node y=host=h --table-on y=c.d.e";
+        let arguments = parse(&words.split(' ').collect::<Vec<_>>()).unwrap();
+        assert_eq!(arguments.nodes.table_on("x"), None);
+        assert_eq!(arguments.nodes.table_on("y"), Some(&TableName::new("c", "d.e")));
+        for wrong in ["y", "y=t", "=a.b"] {
+            assert!(parse(&["a.b", "--table-on", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -74,18 +74,23 @@ pub struct TableRepairArgs {
     /// Insert and update rows, delete none.
     #[arg(short = 'P', long, conflicts_with_all = ["bidirectional", "fix_nulls"])]
     pub upsert_only: bool,
-    /// Let the table's triggers fire.
+    /// Let the table's triggers fire. MySQL and MariaDB cannot keep them from it: there a table with triggers needs this.
     #[arg(short = 't', long)]
     pub fire_triggers: bool,
     /// Copy rows that one node misses from the other, both ways.
     #[arg(short = 'Z', long, conflicts_with = "fix_nulls")]
     pub bidirectional: bool,
-    /// Repair from a report of --against-origin after that node failed: the node that has most of what it sent is right.
+    /// Repair from a report of --against-origin after that node failed: the node that has most of what it sent is right
+    /// (PostgreSQL).
     #[arg(long, conflicts_with_all = ["fix_nulls", "bidirectional"])]
     pub recovery_mode: bool,
-    /// Give repaired rows the commit time and origin of the rows that they are copied from; one transaction a row.
+    /// Give repaired rows the commit time and origin of the rows that they are copied from; one transaction a row
+    /// (PostgreSQL).
     #[arg(long)]
     pub preserve_origin: bool,
+    /// Keep the repair out of the binary log, so that nobody replays it (MySQL and MariaDB).
+    #[arg(long)]
+    pub no_binlog: bool,
     /// Fill values that are NULL on one node and not on the other.
     #[arg(short = 'X', long)]
     pub fix_nulls: bool,

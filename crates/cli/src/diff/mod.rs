@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use changeling_core::actor::{ActorHost, HostOptions};
 use changeling_core::ident::TableName;
 use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
-use changeling_differ::model::{Comparison, JobSummary, TableShape};
+use changeling_differ::model::{Comparison, JobSummary, NodeName, TableShape};
 use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
 use changeling_differ::postgres::{ColumnChoice, PgCluster, PgTerms, SnapshotMode};
 use changeling_differ::side::Side;
@@ -59,7 +59,8 @@ impl DiffError {
 pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
     let (cluster, schema, table) = arguments.subject().map_err(DiffError::Usage)?;
     let table = TableName::new(schema, table);
-    let nodes = nodes_of_any_kind(&arguments.nodes, cluster, &table, arguments.statement_timeout)?;
+    let table_of = |node: &NodeName| arguments.nodes.table_on(node.as_str()).unwrap_or(&table).clone();
+    let nodes = nodes_of_any_kind(&arguments.nodes, cluster, &table_of, arguments.statement_timeout)?;
     let prepared = prepare(arguments, nodes).await?;
     if arguments.explain {
         screen.print(&output::explanation(&prepared, arguments));

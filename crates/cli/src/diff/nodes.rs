@@ -22,34 +22,68 @@ pub enum Nodes {
     MySql(Vec<MySqlNode>),
 }
 
-/// The nodes that the arguments name, each with this table.
+/// The nodes that the arguments name, each with the table that `table_of` says it has.
 ///
 /// # Errors
-/// They are not known, fewer than two, or of two kinds.
+/// They are not known, fewer than two, or of two kinds; a table is named for a node that is none of them.
 pub fn nodes_of_any_kind(
     arguments: &NodeArgs,
     cluster: Option<&str>,
-    table: &TableName,
+    table_of: &dyn Fn(&NodeName) -> TableName,
+    statement_timeout: Duration,
+) -> Result<Nodes, DiffError> {
+    let found = found_nodes(arguments, cluster, table_of, statement_timeout)?;
+    let names: Vec<&str> = match &found {
+        Nodes::Postgres(nodes) => nodes.iter().map(|node| node.server.node().as_str()).collect(),
+        Nodes::MySql(nodes) => nodes.iter().map(|node| node.server.node().as_str()).collect(),
+    };
+    for (place, given) in arguments.tables.iter().enumerate() {
+        if !names.contains(&given.node.as_str()) {
+            return Err(DiffError::Usage(format!(
+                "--table-on {}: there is no such node; there are {}",
+                given.node,
+                names.join(", ")
+            )));
+        }
+        if arguments.tables[..place]
+            .iter()
+            .any(|other| other.node == given.node)
+        {
+            return Err(DiffError::Usage(format!(
+                "--table-on {}: given twice",
+                given.node
+            )));
+        }
+    }
+    Ok(found)
+}
+
+fn found_nodes(
+    arguments: &NodeArgs,
+    cluster: Option<&str>,
+    table_of: &dyn Fn(&NodeName) -> TableName,
     statement_timeout: Duration,
 ) -> Result<Nodes, DiffError> {
     let is_mysql = |node: &&GivenNode| node.dsn.starts_with("mysql://") || node.dsn.starts_with("mariadb://");
     match arguments.given.iter().filter(is_mysql).count() {
-        0 => nodes(arguments, cluster, table, statement_timeout).map(Nodes::Postgres),
-        all if all == arguments.given.len() => mysql(arguments, table, statement_timeout).map(Nodes::MySql),
+        0 => nodes(arguments, cluster, table_of, statement_timeout).map(Nodes::Postgres),
+        all if all == arguments.given.len() => {
+            mysql(arguments, table_of, statement_timeout).map(Nodes::MySql)
+        }
         _ => Err(DiffError::Usage(
             "nodes of PostgreSQL and of MySQL cannot be compared with each other".into(),
         )),
     }
 }
 
-/// The nodes of PostgreSQL that the arguments name, each with this table.
+/// The nodes of PostgreSQL that the arguments name, each with its table.
 ///
 /// # Errors
 /// They are not known, or fewer than two.
 fn nodes(
     arguments: &NodeArgs,
     cluster: Option<&str>,
-    table: &TableName,
+    table_of: &dyn Fn(&NodeName) -> TableName,
     statement_timeout: Duration,
 ) -> Result<Vec<PgNode>, DiffError> {
     let found = match cluster {
@@ -59,9 +93,12 @@ fn nodes(
     check_count(found.len())?;
     Ok(found
         .into_iter()
-        .map(|node| PgNode {
-            server: PgServer::new(NodeName::new(node.name), node.options, statement_timeout),
-            table: table.clone(),
+        .map(|node| {
+            let name = NodeName::new(node.name);
+            PgNode {
+                table: table_of(&name),
+                server: PgServer::new(name, node.options, statement_timeout),
+            }
         })
         .collect())
 }
@@ -77,7 +114,7 @@ fn check_count(nodes: usize) -> Result<(), DiffError> {
 
 fn mysql(
     arguments: &NodeArgs,
-    table: &TableName,
+    table_of: &dyn Fn(&NodeName) -> TableName,
     statement_timeout: Duration,
 ) -> Result<Vec<MySqlNode>, DiffError> {
     let all = arguments.nodes == "all";
@@ -96,9 +133,10 @@ fn mysql(
         };
         let opts =
             mysql_async::Opts::from_url(&node.dsn.replacen("mariadb://", "mysql://", 1)).map_err(wrong)?;
+        let name = NodeName::new(node.name.as_str());
         nodes.push(MySqlNode {
-            server: MySqlServer::new(NodeName::new(node.name.as_str()), opts, statement_timeout),
-            table: table.clone(),
+            table: table_of(&name),
+            server: MySqlServer::new(name, opts, statement_timeout),
         });
     }
     check_count(nodes.len())?;

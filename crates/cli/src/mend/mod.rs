@@ -6,6 +6,7 @@ mod rerun;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use changeling_core::ident::TableName;
 use changeling_differ::model::NodeName;
 use changeling_differ::report::recorded::RecordedReport;
 
@@ -36,12 +37,32 @@ impl Subject {
                 path.display()
             )));
         }
-        let nodes = match nodes_of_any_kind(given, cluster, &report.table, arguments.statement_timeout)? {
+        let table_of = |node: &NodeName| of_node(&report, node);
+        let found = nodes_of_any_kind(given, cluster, &table_of, arguments.statement_timeout)?;
+        for table in &given.tables {
+            let known = of_node(&report, &NodeName::new(table.node.as_str()));
+            if table.table != known {
+                return Err(DiffError::Usage(format!(
+                    "--table-on {}: {} is about {}.{} there",
+                    table.node,
+                    path.display(),
+                    known.schema,
+                    known.table
+                )));
+            }
+        }
+        let nodes = match found {
             Nodes::Postgres(nodes) => Nodes::Postgres(arranged(nodes, &report, |node| node.server.node())?),
             Nodes::MySql(nodes) => Nodes::MySql(arranged(nodes, &report, |node| node.server.node())?),
         };
         Ok(Self { report, nodes })
     }
+}
+
+/// A node's table as the report knows it.
+fn of_node(report: &RecordedReport, node: &NodeName) -> TableName {
+    let place = report.nodes.iter().position(|name| name == node);
+    place.map_or_else(|| report.table.clone(), |place| report.tables[place].clone())
 }
 
 /// The nodes of the report among those given, in its order.

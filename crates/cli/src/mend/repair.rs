@@ -7,12 +7,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use changeling_differ::model::{Key, NodeName, TableShape};
-use changeling_differ::postgres::PgServer;
+use changeling_differ::model::NodeName;
 use changeling_differ::repair::plan::Plan;
 use changeling_differ::repair::{
-    Apply, CopyMode, Event, OriginKeeping, Policy, Repair, RepairLog, RepairOptions, RepairOutcome,
-    RepairReport, Script, Triggers,
+    Apply, BinaryLog, CopyMode, Entry, Event, OriginKeeping, Policy, Repair, RepairLog, RepairNodes,
+    RepairOptions, RepairOutcome, RepairReport, Script, Triggers,
 };
 use changeling_differ::report::recorded::RecordedReport;
 use jiff::Zoned;
@@ -37,20 +36,23 @@ const SHOWN: usize = 20;
 pub async fn run(arguments: &TableRepairArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
     let began = (Zoned::now(), Instant::now());
     let subject = Subject::open(&arguments.report, &arguments.nodes)?;
-    let servers = match subject.nodes {
-        Nodes::Postgres(nodes) => nodes.into_iter().map(|node| node.server).collect(),
-        Nodes::MySql(_) => {
+    let nodes = match subject.nodes {
+        Nodes::Postgres(_) if arguments.no_binlog => {
             return Err(DiffError::Usage(
-                "table-repair writes to PostgreSQL only; table-diff and table-rerun know MySQL and MariaDB"
-                    .into(),
+                "--no-binlog: PostgreSQL has no binary log".into(),
             ));
+        }
+        Nodes::Postgres(nodes) => RepairNodes::Postgres(nodes),
+        Nodes::MySql(nodes) => {
+            check_for_mysql(arguments)?;
+            RepairNodes::MySql(nodes)
         }
     };
     let policy = policy(arguments, &subject.report)?;
     let stop = CancellationToken::new();
     let signals = Signals::listen().context("cannot listen for signals")?;
     let watching = tokio::spawn(signals.watch(stop.clone()));
-    let working = work(arguments, subject.report, servers, policy, &stop);
+    let working = work(arguments, subject.report, nodes, policy, &stop);
     let done = tokio::select! {
         done = working => done?,
         // The second signal: at once. The servers roll back what is not committed.
@@ -70,6 +72,25 @@ pub async fn run(arguments: &TableRepairArgs, screen: &Screen) -> Result<ExitCod
         screen.print(&told(&done.outcome, &done.left, report.as_deref(), &done.notes));
     }
     Ok(status(done.outcome.exit_code()))
+}
+
+/// Refuses what MySQL and MariaDB have nothing of.
+fn check_for_mysql(arguments: &TableRepairArgs) -> Result<(), DiffError> {
+    let wanted = [
+        (
+            arguments.preserve_origin,
+            "--preserve-origin: MySQL and MariaDB keep no commit times and origins of rows",
+        ),
+        (
+            arguments.recovery_mode,
+            "--recovery-mode: MySQL and MariaDB do not tell which node has received most of what another one sent; \
+             name the node that is right with --source-of-truth",
+        ),
+    ];
+    match wanted.into_iter().find(|(given, _)| *given) {
+        Some((_, why)) => Err(DiffError::Usage(why.into())),
+        None => Ok(()),
+    }
 }
 
 /// Who decides; `None` if that is known only when the nodes were asked.
@@ -138,7 +159,7 @@ struct Done {
 async fn work(
     arguments: &TableRepairArgs,
     report: RecordedReport,
-    servers: Vec<PgServer>,
+    nodes: RepairNodes,
     policy: Option<Policy>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Done> {
@@ -159,10 +180,15 @@ async fn work(
         } else {
             OriginKeeping::Local
         },
+        binary_log: if arguments.no_binlog {
+            BinaryLog::Spared
+        } else {
+            BinaryLog::Written
+        },
     };
     let origin = report.against_origin.clone();
     let logins = report.nodes.iter().map(|node| json!(node)).collect();
-    let mut repair = Repair::connect(report, &servers, options)
+    let mut repair = Repair::connect(report, nodes, options)
         .await
         .context("the repair cannot be made")?;
     let mut notes = repair.notes.clone();
@@ -225,7 +251,7 @@ fn script(directory: &Path, repair: &Repair) -> anyhow::Result<Script> {
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         outputs.push(Box::new(BufWriter::new(file)));
     }
-    Ok(Script::new(outputs))
+    Ok(repair.script(outputs))
 }
 
 /// The first rows that were left alone.
@@ -252,24 +278,18 @@ struct Logs {
 }
 
 impl RepairLog for Logs {
-    fn take(
-        &mut self,
-        node: usize,
-        name: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> std::io::Result<()> {
-        match event {
+    fn take(&mut self, entry: &Entry<'_>) -> std::io::Result<()> {
+        let (name, key) = (entry.name, entry.key);
+        match &entry.event {
             Event::Written { .. } => {}
             Event::Skipped { reason } => self.left.add(format!("{name} {key}: left alone: {reason}")),
             Event::Failed { reason } => self.left.add(format!("{name} {key}: refused: {reason}")),
         }
         if let Some(report) = &mut self.report {
-            report.take(node, name, shape, key, event)?;
+            report.take(entry)?;
         }
         if let Some(script) = &mut self.script {
-            script.take(node, name, shape, key, event)?;
+            script.take(entry)?;
         }
         Ok(())
     }
@@ -306,6 +326,7 @@ fn write_report(
             "bidirectional": arguments.bidirectional,
             "recovery_mode": arguments.recovery_mode,
             "preserve_origin": arguments.preserve_origin,
+            "no_binlog": arguments.no_binlog,
             "fix_nulls": arguments.fix_nulls,
         },
         "database_credentials_used": logins,

@@ -203,6 +203,7 @@ fn walker(sides: &[Arc<dyn Side>]) -> usize {
 pub(super) fn header(subject: &DiffSubject, settings: &DiffSettings) -> JobHeader {
     JobHeader {
         nodes: subject.sides.iter().map(|side| side.node().clone()).collect(),
+        tables: subject.sides.iter().map(|side| side.table().clone()).collect(),
         shape: subject.shape.clone(),
         comparison: subject.comparison,
         started: Timestamp::now(),

@@ -1,5 +1,6 @@
 //! What is compared and how: known before the first difference.
 
+use changeling_core::ident::TableName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,10 @@ pub enum Comparison {
 pub struct JobHeader {
     /// The nodes, in the order of every difference's images. At least two.
     pub nodes: Vec<NodeName>,
-    /// The table.
+    /// Each node's table; empty in reports of before nodes could have it under different names.
+    #[serde(default)]
+    pub tables: Vec<TableName>,
+    /// The table, under the first node's name.
     pub shape: TableShape,
     /// When values are the same.
     pub comparison: Comparison,
@@ -45,4 +49,15 @@ pub struct JobHeader {
     pub concurrency_factor: f64,
     /// Confirmed differences after which the job stops looking; 0 for no limit.
     pub max_diff_rows: u64,
+}
+
+impl JobHeader {
+    /// The table of each node.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableName> {
+        if self.tables.len() == self.nodes.len() {
+            return self.tables.clone();
+        }
+        vec![self.shape.name.clone(); self.nodes.len()]
+    }
 }

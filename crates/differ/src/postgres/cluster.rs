@@ -27,7 +27,7 @@ use super::statement::RangeForm;
 pub struct PgNode {
     /// How it is reached.
     pub server: PgServer,
-    /// Its table.
+    /// Its table; nodes may have it under different names.
     pub table: TableName,
 }
 
@@ -143,6 +143,7 @@ impl PgCluster {
         {
             sides.push(Arc::new(PgSide {
                 server: nodes[index].server.clone(),
+                table: nodes[index].table.clone(),
                 estimate: tables[index].estimate,
                 plan: Arc::new(plan),
                 origins: Arc::clone(&origins[index]),
@@ -240,6 +241,7 @@ async fn common_hash(
 /// One node.
 struct PgSide {
     server: PgServer,
+    table: TableName,
     estimate: f64,
     plan: Arc<TablePlan>,
     origins: Arc<Origins>,
@@ -250,6 +252,10 @@ struct PgSide {
 impl Side for PgSide {
     fn node(&self) -> &NodeName {
         self.server.node()
+    }
+
+    fn table(&self) -> &TableName {
+        &self.table
     }
 
     fn estimate(&self) -> f64 {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::decision::{Decider, NodeRow, Skipped, Wants, is_stale};
-use super::journal::{Event, RepairLog};
+use super::decision::{Decider, NodeRow, Skipped, Wants, Wording, is_stale};
+use super::journal::{Entry, Event, RepairLog};
 use super::plan::StaleRepairs;
+use super::postgres::origin_name;
 use super::runner::{Apply, OriginKeeping, RepairOptions};
-use super::target::{Locking, Target, origin_name};
+use super::target::{Ending, Locking, Target};
 use super::touched::Touched;
 use super::words::{Recorded, whole};
 use super::writing::{Fate, Hope, Item, Operation, write};
@@ -53,7 +54,7 @@ pub(super) struct Run<'a> {
     pub(super) waiting: Vec<RecordedDifference>,
     pub(super) waiting_bytes: usize,
     pub(super) positions: Vec<Option<usize>>,
-    pub(super) targets: &'a mut Vec<Target>,
+    pub(super) targets: &'a mut [Box<dyn Target>],
     pub(super) options: &'a RepairOptions,
     pub(super) log: &'a mut dyn RepairLog,
 }
@@ -135,7 +136,7 @@ impl Run<'_> {
                 Ok(told) => break told,
                 Err(error) if attempt < ATTEMPTS && passing(&error) => {
                     for target in self.targets.iter_mut() {
-                        target.run("ROLLBACK").await?;
+                        target.end(Ending::Rollback).await?;
                     }
                     tokio::time::sleep(PAUSE * attempt).await;
                     attempt += 1;
@@ -218,14 +219,30 @@ impl Run<'_> {
         for (node, items) in work.into_iter().enumerate() {
             self.write_node(node, items, &sources, &now, &mut told).await?;
         }
-        for target in self.targets.iter_mut() {
-            let end = match self.options.apply {
-                Apply::Commit => "COMMIT",
-                Apply::DryRun => "ROLLBACK",
-            };
-            target.run(end).await?;
-        }
+        self.end().await?;
         Ok(told)
+    }
+
+    /// Ends the batch on all nodes. Once one of them has committed what it wrote nothing is tried again: that would be
+    /// taken for settled, and be missing from the report.
+    async fn end(&mut self) -> Result<(), SideError> {
+        let ending = match self.options.apply {
+            Apply::Commit => Ending::Commit,
+            Apply::DryRun => Ending::Rollback,
+        };
+        let policy = self.decider.policy;
+        let mut committed = false;
+        for (node, target) in self.targets.iter_mut().enumerate() {
+            let written = policy.may_write(node) && ending == Ending::Commit;
+            match target.end(ending).await {
+                Err(error) if written && (committed || error.kind != SideErrorKind::Transient) => {
+                    return Err(in_doubt(&error));
+                }
+                ended => ended?,
+            }
+            committed |= written;
+        }
+        Ok(())
     }
 
     async fn write_node(
@@ -239,8 +256,7 @@ impl Run<'_> {
         if items.is_empty() {
             return Ok(());
         }
-        let shape = self.decider.shape;
-        let fates = write(&mut self.targets[node], shape, &items).await?;
+        let fates = write(&mut *self.targets[node], &items).await?;
         let wrote = fates.iter().any(|fate| matches!(fate, Fate::Written));
         if wrote && self.options.origin == OriginKeeping::Preserve {
             self.keep_origin(node, &items[0], sources, now).await?;
@@ -342,6 +358,7 @@ impl Run<'_> {
             key: difference.key.clone(),
             before: None,
             after: None,
+            wording: Wording::Servers,
             by: String::new(),
         };
         (node, item, Fate::Skipped(why))
@@ -377,12 +394,17 @@ impl Run<'_> {
             (Fate::Skipped(_), Some(reason)) => Event::Skipped { reason },
             (Fate::Failed(..), Some(reason)) => Event::Failed { reason },
         };
-        self.log
-            .take(node, &name, self.decider.shape, &item.key, &event)
-            .map_err(|source| RepairError::File {
-                path: "the report of the repair".into(),
-                source,
-            })
+        let entry = Entry {
+            node,
+            name: &name,
+            shape: self.decider.shape,
+            key: &item.key,
+            event,
+        };
+        self.log.take(&entry).map_err(|source| RepairError::File {
+            path: "the report of the repair".into(),
+            source,
+        })
     }
 
     /// Reads every touched key again: does anything of it still want repair?
@@ -420,6 +442,17 @@ fn passing(error: &RepairError) -> bool {
     )
 }
 
+fn in_doubt(error: &SideError) -> SideError {
+    SideError::new(
+        &error.node,
+        SideErrorKind::Permanent,
+        format_args!(
+            "{}; whether the last batch was committed there is not known: run table-diff again",
+            error.message
+        ),
+    )
+}
+
 fn weight(difference: &RecordedDifference) -> usize {
     let image = |image: &RecordedImage| match image {
         RecordedImage::Present { row, .. } => row.weight(),
@@ -447,6 +480,7 @@ fn items(
             key: key.unwrap_or_else(|| difference.key.clone()),
             before,
             after: want.row.clone(),
+            wording: want.wording,
             by: want.by.clone(),
         };
         items.push((node, item));

@@ -9,7 +9,7 @@ use super::plan::{
     Unresolved, Value,
 };
 use super::policy::{CopyMode, Policy};
-use crate::model::{Cell, Generation, Origin, Row, TableShape, ValueKind};
+use crate::model::{Cell, ColumnShape, Generation, Origin, Row, TableShape, ValueKind};
 use crate::report::recorded::{RecordedDifference, RecordedImage};
 
 /// A row as a node has it now.
@@ -75,6 +75,16 @@ pub(super) struct Wanted {
     /// The node from which the row was copied, if it was.
     pub(super) source: Option<usize>,
     pub(super) stale: StaleRepairs,
+    pub(super) wording: Wording,
+}
+
+/// Whose words a wanted row is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wording {
+    /// All values were read from nodes.
+    Servers,
+    /// Some stand in the plan as its author wrote them: `5` where the server will say `5.00`.
+    Plans,
 }
 
 /// What each node shall have; `None` where nothing shall be done.
@@ -148,6 +158,7 @@ impl Decider<'_> {
             by: self.policy.word().into(),
             source: Some(from),
             stale: StaleRepairs::Allowed,
+            wording: Wording::Servers,
         };
         let to = |target: usize, want: Wanted| {
             if target == a {
@@ -199,6 +210,7 @@ impl Decider<'_> {
                 by: self.policy.word().into(),
                 source: None,
                 stale: StaleRepairs::Allowed,
+                wording: Wording::Servers,
             }
         };
         (Some(filled(&a.row, &b.row)), Some(filled(&b.row, &a.row)))
@@ -235,17 +247,24 @@ impl Decider<'_> {
                 reason: why.to_string(),
             })?;
         let want = |change: Change, other: usize| {
+            let mut wording = Wording::Servers;
             let (row, source) = match change {
                 Change::Leave => return None,
                 Change::Remove => (None, None),
                 Change::Copy => (rows[other].as_ref().map(|row| row.row.clone()), Some(other)),
-                Change::Put(row) => (Some(self.put(&row, n1, n2)), None),
+                Change::Put(row) => {
+                    if row.iter().any(|(_, cell)| matches!(cell, NewCell::Text(Some(_)))) {
+                        wording = Wording::Plans;
+                    }
+                    (Some(self.put(&row, n1, n2)), None)
+                }
             };
             Some(Wanted {
                 row,
                 by: decided.by.to_owned(),
                 source,
                 stale: decided.action.stale_repairs(),
+                wording,
             })
         };
         Ok((want(resolution.n1, b), want(resolution.n2, a)))
@@ -398,9 +417,15 @@ impl PlanRow for RowView<'_> {
         };
         let shape = &self.shape.columns[position];
         let text = self.row.row.0[position].as_str();
-        Some(text.map_or(Value::Null, |text| {
-            Value::of_text(text, PlanKind::of_type(&shape.type_text))
-        }))
+        Some(text.map_or(Value::Null, |text| Value::of_text(text, plan_kind(shape))))
+    }
+}
+
+/// MySQL's BIT is a number; PostgreSQL's is a text, and so is its kind.
+fn plan_kind(column: &ColumnShape) -> PlanKind {
+    match column.kind {
+        ValueKind::Integer | ValueKind::Decimal | ValueKind::Float => PlanKind::Number,
+        _ => PlanKind::of_type(&column.type_text),
     }
 }
 

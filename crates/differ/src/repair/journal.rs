@@ -32,54 +32,47 @@ pub enum Event<'a> {
     },
 }
 
+/// What happened to one row of one node.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// The node, by its place among the report's.
+    pub node: usize,
+    /// Its name.
+    pub name: &'a NodeName,
+    /// The table as it is repaired; rows have its columns.
+    pub shape: &'a TableShape,
+    /// The row.
+    pub key: &'a Key,
+    /// What happened to it.
+    pub event: Event<'a>,
+}
+
 /// Takes what happened, row by row, after it was committed.
 pub trait RepairLog: Send {
     /// One row of one node.
     ///
     /// # Errors
     /// It cannot be written; the repair ends.
-    fn take(
-        &mut self,
-        node: usize,
-        name: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> io::Result<()>;
+    fn take(&mut self, entry: &Entry<'_>) -> io::Result<()>;
 }
 
 /// Several logs.
 impl RepairLog for Vec<Box<dyn RepairLog>> {
-    fn take(
-        &mut self,
-        node: usize,
-        name: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> io::Result<()> {
-        self.iter_mut()
-            .try_for_each(|log| log.take(node, name, shape, key, event))
+    fn take(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        self.iter_mut().try_for_each(|log| log.take(entry))
     }
 }
 
 impl RepairLog for () {
-    fn take(&mut self, _: usize, _: &NodeName, _: &TableShape, _: &Key, _: &Event<'_>) -> io::Result<()> {
+    fn take(&mut self, _: &Entry<'_>) -> io::Result<()> {
         Ok(())
     }
 }
 
 /// A log by reference.
 impl<L: RepairLog + ?Sized> RepairLog for &mut L {
-    fn take(
-        &mut self,
-        node: usize,
-        name: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> io::Result<()> {
-        (**self).take(node, name, shape, key, event)
+    fn take(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        (**self).take(entry)
     }
 }
 
@@ -202,16 +195,10 @@ fn write_node(lists: Lists, node: &NodeOutcome, dry_run: bool, output: &mut impl
 }
 
 impl RepairLog for RepairReport {
-    fn take(
-        &mut self,
-        node: usize,
-        _: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> io::Result<()> {
-        let lists = &mut self.lists[node];
-        match event {
+    fn take(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        let lists = &mut self.lists[entry.node];
+        let (key, shape) = (entry.key, entry.shape);
+        match &entry.event {
             Event::Written { before, after, by } => {
                 match (before, after) {
                     (_, Some(after)) => lists.upserted.add(&row_value(after, shape))?,

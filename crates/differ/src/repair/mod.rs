@@ -12,21 +12,25 @@
 //! At the end every touched key is read again, and what still differs counts as left over. A dry run does all of this and
 //! rolls back.
 //!
-//! Foreign keys are checked by the server. Triggers of the table do not fire, unless asked for; that takes
-//! `session_replication_role = replica`, in which the server checks no foreign keys either, so then they are checked
-//! here. A row is never deleted if the deletion would cascade.
+//! The engine (`batch`, `writing`, `decision`, `plan`) knows rows, keys and refusals; what a server has to do with them is
+//! behind `target::Target`, which `postgres` and `mysql` implement.
+//!
+//! Foreign keys are checked by the server, and a row is never deleted if the deletion would cascade. On PostgreSQL the
+//! triggers of the table do not fire, unless asked for; that takes `session_replication_role = replica`, in which the
+//! server checks no foreign keys either, so then they are checked here. MySQL cannot keep triggers from firing: a table
+//! that has some is refused, unless they may fire.
 
 mod batch;
 mod decision;
 mod error;
-mod facts;
 mod journal;
+mod mysql;
 mod outcome;
 pub mod plan;
 mod policy;
+mod postgres;
 mod runner;
 mod script;
-mod statement;
 mod target;
 mod touched;
 mod words;
@@ -34,8 +38,8 @@ mod writing;
 
 pub use decision::{NodeRow, Skipped};
 pub use error::RepairError;
-pub use journal::{Event, RepairLog, RepairReport};
+pub use journal::{Entry, Event, RepairLog, RepairReport};
 pub use outcome::{NodeOutcome, RepairOutcome};
 pub use policy::{CopyMode, Policy};
-pub use runner::{Apply, OriginKeeping, Repair, RepairOptions, Triggers};
+pub use runner::{Apply, BinaryLog, OriginKeeping, Repair, RepairNodes, RepairOptions, Triggers};
 pub use script::Script;

@@ -1,18 +1,24 @@
 //! A repair: what it is asked, whom it talks to, what it comes to.
 
+use std::io::Write;
 use std::sync::Arc;
 
+use changeling_core::ident::TableName;
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Run;
 use super::decision::Decider;
 use super::journal::RepairLog;
-use super::target::Target;
+use super::mysql::MySqlTarget;
+use super::postgres::PgTarget;
+use super::script::Script;
+use super::target::{Role, Target};
 use super::touched::Touched;
 use super::{Policy, RepairError, RepairOutcome};
-use crate::model::{NodeName, TableShape};
-use crate::postgres::{PgCluster, PgNode, PgServer, PgTerms, PrepareError};
+use crate::model::{Dialect, NodeName, TableShape};
+use crate::mysql::side::{MySqlCluster, MySqlNode, MySqlTerms};
+use crate::postgres::{PgCluster, PgNode, PgTerms, PrepareError};
 use crate::report::recorded::RecordedReport;
 
 /// Whether anything is changed.
@@ -43,6 +49,15 @@ pub enum OriginKeeping {
     Preserve,
 }
 
+/// Whether the binary log of MySQL and MariaDB gets the repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryLog {
+    /// As it gets every client's changes; replicas replay them.
+    Written,
+    /// It does not. The account must be allowed to set `sql_log_bin`.
+    Spared,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct RepairOptions {
@@ -54,69 +69,76 @@ pub struct RepairOptions {
     pub triggers: Triggers,
     /// Whose commit time and origin the rows get.
     pub origin: OriginKeeping,
+    /// Whether replicas of a node get its repair.
+    pub binary_log: BinaryLog,
+}
+
+/// The nodes of a repair, all of one kind. They may be more than the report's, in any order.
+#[derive(Clone, Debug)]
+pub enum RepairNodes {
+    /// PostgreSQL.
+    Postgres(Vec<PgNode>),
+    /// MySQL and MariaDB.
+    MySql(Vec<MySqlNode>),
 }
 
 /// A repair that is ready to run.
 pub struct Repair {
     report: RecordedReport,
     shape: Arc<TableShape>,
-    targets: Vec<Target>,
+    targets: Vec<Box<dyn Target>>,
     options: RepairOptions,
     /// What the operator should know.
     pub notes: Vec<String>,
 }
 
+/// Nodes that are ready to be written.
+struct Connected {
+    shape: Arc<TableShape>,
+    targets: Vec<Box<dyn Target>>,
+    notes: Vec<String>,
+}
+
 impl Repair {
-    /// Connects to the nodes of a report. `servers` may be more than the report's.
+    /// Connects to the nodes of a report.
     ///
     /// # Errors
-    /// A node is not among the servers or cannot be reached, the tables have too little in common, the role may not do
-    /// what is needed.
+    /// A node is not given or cannot be reached, or is given with another table than the report's; the tables have too
+    /// little in common; the role may not do what is needed; the server knows nothing of what is asked for.
     pub async fn connect(
         report: RecordedReport,
-        servers: &[PgServer],
+        nodes: RepairNodes,
         options: RepairOptions,
     ) -> Result<Self, RepairError> {
-        let mut nodes = Vec::new();
-        for name in &report.nodes {
-            let server = servers.iter().find(|server| server.node() == name);
-            let server = server.ok_or_else(|| {
-                RepairError::Refused(format!(
-                    "the report is about node {name}, of which no address was given"
-                ))
-            })?;
-            nodes.push(PgNode {
-                server: server.clone(),
-                table: report.table.clone(),
-            });
-        }
-        let cluster = PgCluster::prepare(&nodes, PgTerms::default())
-            .await
-            .map_err(|error| match error {
-                PrepareError::Side(error) => RepairError::Side(error),
-                other => RepairError::Refused(other.to_string()),
-            })?;
-        let shape = Arc::new(cluster.shape);
-        check_key(&report, &shape)?;
-        let mut targets = Vec::new();
-        for (node, origins) in nodes.iter().zip(&cluster.origins) {
-            targets.push(
-                Target::connect(
-                    &node.server,
-                    Arc::clone(&shape),
-                    Arc::clone(origins),
-                    options.triggers,
-                )
-                .await?,
-            );
-        }
+        let connected = match nodes {
+            RepairNodes::Postgres(nodes) => {
+                let nodes = arranged(&report, &nodes, |node| (node.server.node(), &node.table))?;
+                connect_postgres(&report, &nodes, &options).await?
+            }
+            RepairNodes::MySql(nodes) => {
+                let nodes = arranged(&report, &nodes, |node| (node.server.node(), &node.table))?;
+                connect_mysql(&report, &nodes, &options).await?
+            }
+        };
+        let Connected {
+            shape,
+            targets,
+            notes,
+        } = connected;
         Ok(Self {
             report,
             shape,
             targets,
             options,
-            notes: cluster.notes,
+            notes,
         })
+    }
+
+    /// Where the repair is written as SQL while it runs, one output for each node in the report's order.
+    #[must_use]
+    pub fn script(&self, outputs: Vec<Box<dyn Write + Send>>) -> Script {
+        let scribes = self.targets.iter().map(|target| target.scribe());
+        Script::new(outputs.into_iter().zip(scribes))
     }
 
     /// The node, among those of the report, that has replayed most of what `origin` sent: the one to recover from.
@@ -188,6 +210,9 @@ impl Repair {
         };
         if let Some(decisions) = &decisions {
             decisions.check(&key, &columns)?;
+            if shape.dialect != Dialect::Postgres {
+                decisions.check_without_commit_times(&columns)?;
+            }
         }
         let decider = Decider {
             shape: &shape,
@@ -216,6 +241,98 @@ impl Repair {
         outcome.in_flight = self.report.in_flight;
         Ok(outcome)
     }
+}
+
+/// The report's nodes among those given, in its order, each with the report's table.
+fn arranged<N: Clone>(
+    report: &RecordedReport,
+    nodes: &[N],
+    told: impl Fn(&N) -> (&NodeName, &TableName),
+) -> Result<Vec<N>, RepairError> {
+    let mut arranged = Vec::with_capacity(report.nodes.len());
+    for (name, table) in report.nodes.iter().zip(&report.tables) {
+        let node = nodes.iter().find(|node| told(node).0 == name).ok_or_else(|| {
+            RepairError::Refused(format!(
+                "the report is about node {name}, of which no address was given"
+            ))
+        })?;
+        let given = told(node).1;
+        if given != table {
+            return Err(RepairError::Refused(format!(
+                "the report is about {}.{} on {name}, not {}.{}",
+                table.schema, table.table, given.schema, given.table
+            )));
+        }
+        arranged.push(node.clone());
+    }
+    Ok(arranged)
+}
+
+fn prepared(error: PrepareError) -> RepairError {
+    match error {
+        PrepareError::Side(error) => RepairError::Side(error),
+        other => RepairError::Refused(other.to_string()),
+    }
+}
+
+async fn connect_postgres(
+    report: &RecordedReport,
+    nodes: &[PgNode],
+    options: &RepairOptions,
+) -> Result<Connected, RepairError> {
+    if options.binary_log == BinaryLog::Spared {
+        return Err(RepairError::Refused(
+            "there is no binary log to spare on PostgreSQL".into(),
+        ));
+    }
+    let cluster = PgCluster::prepare(nodes, PgTerms::default())
+        .await
+        .map_err(prepared)?;
+    let shape = Arc::new(cluster.shape);
+    check_key(report, &shape)?;
+    let mut targets: Vec<Box<dyn Target>> = Vec::with_capacity(nodes.len());
+    for (node, origins) in nodes.iter().zip(&cluster.origins) {
+        let (shape, origins) = (Arc::clone(&shape), Arc::clone(origins));
+        let target = PgTarget::connect(node, shape, origins, options.triggers).await?;
+        targets.push(Box::new(target));
+    }
+    Ok(Connected {
+        shape,
+        targets,
+        notes: cluster.notes,
+    })
+}
+
+async fn connect_mysql(
+    report: &RecordedReport,
+    nodes: &[MySqlNode],
+    options: &RepairOptions,
+) -> Result<Connected, RepairError> {
+    if options.origin == OriginKeeping::Preserve {
+        return Err(RepairError::Refused(
+            "commit times and origins can be preserved on PostgreSQL only: MySQL and MariaDB keep none"
+                .into(),
+        ));
+    }
+    let cluster = MySqlCluster::prepare(nodes, MySqlTerms::default())
+        .await
+        .map_err(prepared)?;
+    let shape = Arc::new(cluster.shape);
+    check_key(report, &shape)?;
+    let mut targets: Vec<Box<dyn Target>> = Vec::with_capacity(nodes.len());
+    for (index, (node, plan)) in nodes.iter().zip(cluster.plans).enumerate() {
+        let role = match options.policy.may_write(index) {
+            true => Role::Written,
+            false => Role::Read,
+        };
+        let target = MySqlTarget::connect(node, Arc::clone(&shape), plan, role, options).await?;
+        targets.push(Box::new(target));
+    }
+    Ok(Connected {
+        shape,
+        targets,
+        notes: cluster.notes,
+    })
 }
 
 fn check_key(report: &RecordedReport, shape: &TableShape) -> Result<(), RepairError> {

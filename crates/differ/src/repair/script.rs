@@ -2,31 +2,49 @@
 
 use std::io::{self, Write};
 
-use super::journal::{Event, RepairLog};
-use crate::model::{Cell, ColumnShape, Generation, Identity, Key, NodeName, Row, TableShape};
-use crate::postgres::{quote, quote_table, quote_text};
+use super::journal::{Entry, Event, RepairLog};
+use crate::model::{Key, Row};
 
-/// Writes a statement for each row that the repair writes, to one output a node. Every statement compares before it
-/// sets: run later, it leaves a row alone that is no longer what it was.
+/// Writes a node's statements, in its server's language and about its table.
+///
+/// Every statement compares before it sets: run later, it leaves a row alone that is no longer what it was.
+pub(super) trait Scribe: Send {
+    /// What comes first: of what this is the repair, settings that change what a text means, the transaction's begin.
+    fn head(&self) -> String;
+
+    /// A row's statement, without its end.
+    fn statement(&self, key: &Key, before: Option<&Row>, after: Option<&Row>) -> String;
+}
+
+/// Writes a statement for each row that the repair writes, to one output a node.
 pub struct Script {
-    outputs: Vec<Box<dyn Write + Send>>,
-    begun: Vec<bool>,
+    parts: Vec<Part>,
+}
+
+struct Part {
+    output: Box<dyn Write + Send>,
+    scribe: Box<dyn Scribe>,
+    begun: bool,
 }
 
 impl std::fmt::Debug for Script {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Script")
-            .field("nodes", &self.outputs.len())
+            .field("nodes", &self.parts.len())
             .finish()
     }
 }
 
 impl Script {
-    /// One output for each node, in the report's order.
-    #[must_use]
-    pub fn new(outputs: Vec<Box<dyn Write + Send>>) -> Self {
-        let begun = vec![false; outputs.len()];
-        Self { outputs, begun }
+    pub(super) fn new(parts: impl Iterator<Item = (Box<dyn Write + Send>, Box<dyn Scribe>)>) -> Self {
+        let part = |(output, scribe)| Part {
+            output,
+            scribe,
+            begun: false,
+        };
+        Self {
+            parts: parts.map(part).collect(),
+        }
     }
 
     /// Ends the scripts.
@@ -34,124 +52,32 @@ impl Script {
     /// # Errors
     /// Writing fails.
     pub fn finish(&mut self) -> io::Result<()> {
-        for (output, begun) in self.outputs.iter_mut().zip(&self.begun) {
-            if *begun {
-                output.write_all(b"COMMIT;\n")?;
+        for part in &mut self.parts {
+            if part.begun {
+                part.output.write_all(b"COMMIT;\n")?;
             }
-            output.flush()?;
+            part.output.flush()?;
         }
         Ok(())
     }
 }
 
-/// Settings that change what a text means.
-const HEAD: &str = "SET TimeZone = 'UTC';\nSET DateStyle = 'ISO, YMD';\nSET IntervalStyle = 'postgres';\n\
-    SET extra_float_digits = 1;\nSET bytea_output = 'hex';\nSET lc_monetary = 'C';\nBEGIN;\nSET CONSTRAINTS ALL DEFERRED;\n";
-
 impl RepairLog for Script {
-    fn take(
-        &mut self,
-        node: usize,
-        name: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> io::Result<()> {
-        let Event::Written { before, after, by } = event else {
+    fn take(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        let Event::Written { before, after, by } = &entry.event else {
             return Ok(());
         };
-        let output = &mut self.outputs[node];
-        if !self.begun[node] {
-            self.begun[node] = true;
-            let line = |text: &str| text.replace(['\n', '\r'], " ");
-            write!(
-                output,
-                "-- {} on {}\n{HEAD}",
-                line(&quote_table(&shape.name)),
-                line(name.as_str())
-            )?;
+        let part = &mut self.parts[entry.node];
+        if !part.begun {
+            part.begun = true;
+            part.output.write_all(part.scribe.head().as_bytes())?;
         }
-        let by = by.replace(['\n', '\r'], " ");
-        let statement = statement(shape, key, *before, *after);
-        writeln!(output, "{statement}; -- {by}")
+        let statement = part.scribe.statement(entry.key, *before, *after);
+        writeln!(part.output, "{statement}; -- {}", line(by))
     }
 }
 
-fn statement(shape: &TableShape, key: &Key, before: Option<&Row>, after: Option<&Row>) -> String {
-    let table = quote_table(&shape.name);
-    match (before, after) {
-        (None, Some(after)) => insert(shape, &table, after),
-        (Some(before), None) => format!("DELETE FROM {table} WHERE {}", is_still(shape, key, before)),
-        (Some(before), Some(after)) => update(shape, &table, key, before, after),
-        (None, None) => String::new(),
-    }
-}
-
-fn insert(shape: &TableShape, table: &str, row: &Row) -> String {
-    let written = |(column, _): &(&ColumnShape, &Cell)| column.generation == Generation::Never;
-    let (names, values): (Vec<_>, Vec<_>) = shape
-        .columns
-        .iter()
-        .zip(&row.0)
-        .filter(written)
-        .map(|(column, cell)| (quote(&column.name), literal(cell, column)))
-        .unzip();
-    format!(
-        "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT DO NOTHING",
-        names.join(", "),
-        values.join(", ")
-    )
-}
-
-fn update(shape: &TableShape, table: &str, key: &Key, before: &Row, after: &Row) -> String {
-    let columns = || shape.columns.iter().zip(before.0.iter().zip(&after.0));
-    let fixed =
-        columns().any(|(column, (before, after))| column.identity == Identity::Always && before != after);
-    if fixed {
-        // Only INSERT can give such a column a value.
-        let condition = is_still(shape, key, before);
-        let values = insert(shape, table, after);
-        return format!("DELETE FROM {table} WHERE {condition};\n{values}");
-    }
-    let set: Vec<_> = columns()
-        .filter(|(column, (before, after))| column.generation == Generation::Never && before != after)
-        .map(|(column, (_, after))| format!("{} = {}", quote(&column.name), literal(after, column)))
-        .collect();
-    format!(
-        "UPDATE {table} SET {} WHERE {}",
-        set.join(", "),
-        is_still(shape, key, before)
-    )
-}
-
-fn is_still(shape: &TableShape, key: &Key, before: &Row) -> String {
-    let mut conditions: Vec<String> = shape
-        .key_columns()
-        .zip(&key.0)
-        .map(|(column, part)| {
-            format!(
-                "{} = {}",
-                quote(&column.name),
-                literal(&Cell::of(&**part), column)
-            )
-        })
-        .collect();
-    for (position, (column, cell)) in shape.columns.iter().zip(&before.0).enumerate() {
-        if shape.is_key(position) || column.generation != Generation::Never {
-            continue;
-        }
-        let name = quote(&column.name);
-        conditions.push(match cell.as_str() {
-            None => format!("{name} IS NULL"),
-            Some(text) => format!("{name}::text = {}", quote_text(text)),
-        });
-    }
-    conditions.join(" AND ")
-}
-
-fn literal(cell: &Cell, column: &ColumnShape) -> String {
-    match cell.as_str() {
-        None => "NULL".into(),
-        Some(text) => format!("{}::{}", quote_text(text), column.cast_type),
-    }
+/// A text that stays within its comment.
+pub(super) fn line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }

@@ -1,28 +1,19 @@
-//! One node of a repair: its session, what it can be asked, and how it is written to.
+//! One node of a repair: what the engine asks of it, whoever made its server.
 
-use std::sync::Arc;
-use std::time::Duration;
+use futures_util::future::BoxFuture;
 
-use tokio_postgres::types::ToSql;
-
-use super::RepairError;
 use super::decision::NodeRow;
-use super::facts::{Reference, TableFacts};
-use super::runner::Triggers;
-use super::statement::{CommitTimes, Statements};
-use crate::model::{Cell, Key, NodeName, Origin, Row, TableShape};
-use crate::postgres::{Origins, PgConnection, PgServer, quote_table};
+use super::script::Scribe;
+use crate::model::{Key, NodeName, Row};
 use crate::side::{SideError, SideErrorKind};
 
-/// How long a row's lock is waited for: a repair must not queue behind, or hold up, the application.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// What a statement of one batch ended in.
+#[derive(Debug)]
 pub(super) enum Refusal {
     /// The server says no because of these rows.
     Rows {
-        /// SQLSTATE.
-        code: String,
+        /// Whether other rows have to do with it.
+        ground: Ground,
         /// The server's words.
         message: String,
     },
@@ -36,335 +27,22 @@ impl From<SideError> for Refusal {
     }
 }
 
-pub(super) struct Target {
-    connection: PgConnection,
-    pub(super) statements: Statements,
-    shape: Arc<TableShape>,
-    origins: Arc<Origins>,
-    /// Tables whose rows would be deleted, changed or orphaned with ours.
-    referring: Vec<Reference>,
-    /// Tables that must have a row for ours; known only where the server does not check by itself.
-    referred: Vec<Reference>,
-    session_origin: Option<String>,
+/// Why rows are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Another row has the unique value.
+    Unique,
+    /// A constraint that another row may satisfy: a foreign key.
+    Constraint,
+    /// Something that no other row changes.
+    Row,
 }
 
-impl Target {
-    /// Connects, and finds out what writing to the table would set off.
-    pub(super) async fn connect(
-        server: &PgServer,
-        shape: Arc<TableShape>,
-        origins: Arc<Origins>,
-        triggers: Triggers,
-    ) -> Result<Self, RepairError> {
-        let mut connection = server
-            .connect(&[shape.name.schema.clone(), "public".to_owned()])
-            .await?;
-        let settings = format!(
-            "SET default_transaction_read_only = off; RESET synchronous_commit; SET lock_timeout = {}",
-            LOCK_TIMEOUT.as_millis()
-        );
-        connection.run(&settings).await?;
-        let facts = TableFacts::read(&mut connection, &shape).await?;
-        facts.check(&connection)?;
-        let quiet = triggers == Triggers::Quiet && !facts.triggers.is_empty();
-        if quiet
-            && connection
-                .run("SET session_replication_role = replica")
-                .await
-                .is_err()
-        {
-            return Err(RepairError::Triggers {
-                node: connection.node().clone(),
-                triggers: facts.triggers.join(", "),
-            });
-        }
-        if facts.spock {
-            connection.run("SELECT spock.repair_mode(true)").await?;
-        }
-        let commit_times = if facts.commit_times {
-            CommitTimes::Kept
-        } else {
-            CommitTimes::NotKept
-        };
-        let name = quote_table(&shape.name);
-        let only = if facts.inherited {
-            format!("ONLY {name}")
-        } else {
-            name
-        };
-        Ok(Self {
-            statements: Statements::new(&shape, &only, commit_times),
-            referring: facts.referring(quiet),
-            referred: if quiet { facts.referred } else { Vec::new() },
-            connection,
-            shape,
-            origins,
-            session_origin: None,
-        })
-    }
-
-    pub(super) fn node(&self) -> &NodeName {
-        self.connection.node()
-    }
-
-    pub(super) async fn begin(&mut self) -> Result<(), SideError> {
-        // The newest version of a row is what a lock gives under this isolation, and what has to be compared.
-        self.connection
-            .run("BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL DEFERRED")
-            .await
-    }
-
-    pub(super) async fn run(&mut self, text: &str) -> Result<(), SideError> {
-        self.connection.run(text).await
-    }
-
-    /// Like [`Target::run`], telling rows that are refused from other failures.
-    pub(super) async fn try_run(&mut self, text: &str) -> Result<(), Refusal> {
-        let answer = self.connection.client().batch_execute(text);
-        let answered = tokio::time::timeout(self.connection.patience(), answer).await;
-        self.judge(answered).map(|_| ())
-    }
-
-    fn judge<T>(
-        &self,
-        answered: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Refusal> {
-        let error = match answered {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let message = "no answer to a statement of the repair";
-                return Err(SideError::new(self.node(), SideErrorKind::Timeout, message).into());
-            }
-        };
-        let failure = self.connection.failure(&error);
-        match error.as_db_error() {
-            Some(server) if failure.kind == SideErrorKind::Permanent => Err(Refusal::Rows {
-                code: server.code().code().to_owned(),
-                message: failure.message.to_string(),
-            }),
-            _ => Err(failure.into()),
-        }
-    }
-
-    async fn query(
-        &mut self,
-        text: &str,
-        columns: &[Texts<'_>],
-    ) -> Result<Vec<tokio_postgres::Row>, Refusal> {
-        let statement = self.connection.prepare(text).await?;
-        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
-        let answer = self.connection.client().query(&statement, &parameters);
-        let answered = tokio::time::timeout(self.connection.patience(), answer).await;
-        self.judge(answered)
-    }
-
-    async fn execute(&mut self, text: &str, columns: &[Texts<'_>]) -> Result<u64, Refusal> {
-        let statement = self.connection.prepare(text).await?;
-        let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|column| column as _).collect();
-        let answer = self.connection.client().execute(&statement, &parameters);
-        let answered = tokio::time::timeout(self.connection.patience(), answer).await;
-        self.judge(answered)
-    }
-
-    /// The rows under these keys, in their order; locked until the transaction ends, if wanted.
-    pub(super) async fn rows(
-        &mut self,
-        keys: &[Key],
-        locking: Locking,
-    ) -> Result<Vec<Option<NodeRow>>, SideError> {
-        let text = match locking {
-            Locking::None => self.statements.read.clone(),
-            Locking::ForUpdate => self.statements.lock.clone(),
-        };
-        let found = match self.query(&text, &key_columns(keys, self.shape.key.len())).await {
-            Ok(found) => found,
-            Err(Refusal::Side(error)) => return Err(error),
-            Err(Refusal::Rows { message, .. }) => {
-                return Err(SideError::new(self.node(), SideErrorKind::Permanent, message));
-            }
-        };
-        let mut rows = vec![None; keys.len()];
-        for row in &found {
-            let index: i64 = row.get(0);
-            let origin: Option<i64> = row.get(2);
-            let cell = |column: usize| Cell::from(row.get::<_, Option<&str>>(column + 3));
-            let node_row = NodeRow {
-                row: Row((0..self.shape.columns.len()).map(cell).collect()),
-                commit_ts: row.get(1),
-                origin: origin
-                    .and_then(|origin| u32::try_from(origin).ok())
-                    .map(|id| self.origins.of(id)),
-            };
-            if let Some(place) = usize::try_from(index - 1)
-                .ok()
-                .and_then(|place| rows.get_mut(place))
-            {
-                *place = Some(node_row);
-            }
-        }
-        Ok(rows)
-    }
-
-    /// Rows in the server's own words. Fails as a whole if one value is none of its column's type.
-    pub(super) async fn canonical(&mut self, rows: &[&Row]) -> Result<Vec<Row>, Refusal> {
-        let text = self.statements.canonical.clone();
-        let columns: Vec<Texts<'_>> = (0..self.shape.columns.len())
-            .map(|position| rows.iter().map(|row| row.0[position].as_str()).collect())
-            .collect();
-        let found = self.query(&text, &columns).await?;
-        let cells = |row: &tokio_postgres::Row| {
-            Row((0..row.len())
-                .map(|column| Cell::from(row.get::<_, Option<&str>>(column)))
-                .collect())
-        };
-        Ok(found.iter().map(cells).collect())
-    }
-
-    /// For each of these keys the table, if there is one, whose rows would go with it.
-    pub(super) async fn referenced(&mut self, keys: &[Key]) -> Result<Vec<Option<String>>, Refusal> {
-        let mut found = vec![None; keys.len()];
-        for place in 0..self.referring.len() {
-            let reference = &self.referring[place];
-            let text = format!(
-                "{} WHERE EXISTS (SELECT FROM {} AS r WHERE {})",
-                self.keys_of_table(),
-                reference.table,
-                reference.matches()
-            );
-            let table = reference.table.clone();
-            for row in self
-                .query(&text, &key_columns(keys, self.shape.key.len()))
-                .await?
-            {
-                let index: i64 = row.get(0);
-                if let Some(place) = usize::try_from(index - 1)
-                    .ok()
-                    .and_then(|place| found.get_mut(place))
-                {
-                    *place = Some(table.clone());
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Checks the foreign keys of these rows where the server was told not to.
-    pub(super) async fn check_references(&mut self, keys: &[Key]) -> Result<(), Refusal> {
-        for place in 0..self.referred.len() {
-            let reference = &self.referred[place];
-            let given: Vec<_> = reference
-                .columns
-                .iter()
-                .map(|(_, ours)| format!("t.{ours} IS NOT NULL"))
-                .collect();
-            let text = format!(
-                "{} WHERE {} AND NOT EXISTS (SELECT FROM {} AS r WHERE {})",
-                self.keys_of_table(),
-                given.join(" AND "),
-                reference.table,
-                reference.matches()
-            );
-            let table = reference.table.clone();
-            if !self
-                .query(&text, &key_columns(keys, self.shape.key.len()))
-                .await?
-                .is_empty()
-            {
-                return Err(Refusal::Rows {
-                    code: "23503".into(),
-                    message: format!("there is no row in {table} for it; repair that table first"),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn keys_of_table(&self) -> String {
-        format!("SELECT q.i FROM {}", self.statements.located)
-    }
-
-    pub(super) async fn delete(&mut self, keys: &[Key]) -> Result<u64, Refusal> {
-        let text = self.statements.delete.clone();
-        self.execute(&text, &key_columns(keys, self.shape.key.len()))
-            .await
-    }
-
-    pub(super) async fn update(&mut self, rows: &[&Row]) -> Result<u64, Refusal> {
-        let Some(text) = self.statements.update.clone() else {
-            return Ok(0);
-        };
-        let positions: Vec<usize> = self
-            .shape
-            .key
-            .iter()
-            .chain(&self.statements.updated)
-            .copied()
-            .collect();
-        self.execute(&text, &columns_of(rows, &positions)).await
-    }
-
-    /// Inserts rows, and says under which keys there was no other one.
-    pub(super) async fn insert(&mut self, rows: &[&Row]) -> Result<Vec<Key>, Refusal> {
-        let text = self.statements.insert.clone();
-        let positions = self.statements.inserted.clone();
-        let found = self.query(&text, &columns_of(rows, &positions)).await?;
-        let key =
-            |row: &tokio_postgres::Row| Key::of((0..row.len()).map(|column| row.get::<_, &str>(column)));
-        Ok(found.iter().map(key).collect())
-    }
-
-    /// Lets the transaction's commit carry the origin and time of the row that is copied.
-    ///
-    /// The position is the lowest there is: the origin's progress must not move, or its subscription would pass over
-    /// what was not applied yet.
-    pub(super) async fn assume_origin(&mut self, origin: Option<(&str, &str)>) -> Result<(), SideError> {
-        let wanted = origin.map(|(name, _)| name.to_owned());
-        if self.session_origin != wanted {
-            if self.session_origin.take().is_some() {
-                self.run("SELECT pg_catalog.pg_replication_origin_session_reset()")
-                    .await?;
-            }
-            if let Some(name) = &wanted {
-                let name = crate::postgres::quote_text(name);
-                let text = format!(
-                    "SELECT pg_catalog.pg_replication_origin_create({name}) WHERE pg_catalog.pg_replication_origin_oid({name}) IS NULL; \
-                     SELECT pg_catalog.pg_replication_origin_session_setup({name})"
-                );
-                self.run(&text).await?;
-            }
-            self.session_origin = wanted;
-        }
-        if let Some((_, commit_ts)) = origin {
-            let time = crate::postgres::quote_text(commit_ts);
-            self.run(&format!(
-                "SELECT pg_catalog.pg_replication_origin_xact_setup('0/1', {time})"
-            ))
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// How far this node has replayed what `origin` sent, in bytes; `None` if it never received any.
-    pub(super) async fn replayed(&mut self, origin: &str) -> Result<Option<u64>, SideError> {
-        let ids: Vec<i64> = self
-            .origins
-            .iter()
-            .filter(|(_, name)| *name == origin)
-            .map(|(id, _)| i64::from(id))
-            .collect();
-        let text = "SELECT pg_catalog.max(remote_lsn - '0/0'::pg_lsn)::int8 FROM pg_catalog.pg_replication_origin_status \
-                    WHERE local_id::int8 = ANY($1)";
-        let statement = self.connection.prepare(text).await?;
-        let client = self.connection.client();
-        let row = self
-            .connection
-            .patient(client.query_one(&statement, &[&ids]))
-            .await?;
-        Ok(row
-            .get::<_, Option<i64>>(0)
-            .and_then(|bytes| u64::try_from(bytes).ok()))
-    }
+/// Whether a node's rows may be written under the policy of the repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Written,
+    Read,
 }
 
 /// Whether rows that are read are locked.
@@ -374,28 +52,117 @@ pub(super) enum Locking {
     ForUpdate,
 }
 
-/// The values of one column.
-type Texts<'a> = Vec<Option<&'a str>>;
-
-fn key_columns(keys: &[Key], width: usize) -> Vec<Texts<'_>> {
-    let column = |part: usize| {
-        keys.iter()
-            .map(|key| key.0.get(part).map(AsRef::as_ref))
-            .collect()
-    };
-    (0..width).map(column).collect()
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Commit,
+    Rollback,
 }
 
-fn columns_of<'a>(rows: &[&'a Row], positions: &[usize]) -> Vec<Texts<'a>> {
-    let column = |position: &usize| rows.iter().map(|row| row.0[*position].as_str()).collect();
-    positions.iter().map(column).collect()
+/// The one savepoint of a repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Savepoint {
+    /// Sets it.
+    Set,
+    /// Forgets it and keeps what was done since.
+    Keep,
+    /// Undoes what was done since, and forgets it.
+    Undo,
 }
 
-/// The name of an origin for replication's books.
-pub(super) fn origin_name(origin: &Origin, copied_from: &NodeName) -> String {
-    match origin {
-        Origin::Local => format!("node_{copied_from}"),
-        Origin::Node(name) => format!("node_{name}"),
-        Origin::Id(id) => format!("node_{id}"),
+/// How a row goes out of the sight of those that refer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// It is deleted.
+    Deleted,
+    /// It stays, but a value to which others refer changes, and the server would change theirs too.
+    Moved,
+}
+
+/// A row that is given other values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change<'a> {
+    /// Where it is now.
+    pub(super) key: &'a Key,
+    /// As it is.
+    pub(super) before: &'a Row,
+    /// As it shall be.
+    pub(super) after: &'a Row,
+}
+
+/// A row that is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held<'a> {
+    pub(super) key: &'a Key,
+    pub(super) row: &'a Row,
+}
+
+pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, SideError>>;
+pub(super) type Written<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
+
+/// A session on one node, between whose `begin` and `end` everything is one transaction.
+///
+/// After a [`SideError`] or [`Refusal::Side`] only `end` with [`Ending::Rollback`] may follow; after [`Refusal::Rows`] the
+/// savepoint is undone, or the call itself left nothing behind where that is said.
+pub(super) trait Target: Send + Sync {
+    fn node(&self) -> &NodeName;
+
+    /// Begins a transaction in which a lock gives, and a read sees, the newest version of a row: that is what has to be
+    /// compared.
+    fn begin(&mut self) -> Answer<'_, ()>;
+
+    fn end(&mut self, ending: Ending) -> Answer<'_, ()>;
+
+    fn savepoint(&mut self, step: Savepoint) -> Answer<'_, ()>;
+
+    /// The rows under these keys, in their order; locked until the transaction ends, if wanted.
+    fn rows<'a>(&'a mut self, keys: &'a [Key], locking: Locking) -> Answer<'a, Vec<Option<NodeRow>>>;
+
+    /// Rows in the server's own words. Fails as a whole if one value is none of its column's type, and leaves the
+    /// transaction as it was.
+    fn canonical<'a>(&'a mut self, rows: &'a [&'a Row]) -> Written<'a, Vec<Row>>;
+
+    /// For each of these keys the table, if there is one, whose rows would go, or change, with it.
+    fn referenced<'a>(
+        &'a mut self,
+        keys: &'a [Key],
+        departure: Departure,
+    ) -> Written<'a, Vec<Option<String>>>;
+
+    /// Whether UPDATE cannot make the row what it shall be.
+    fn needs_replacing(&self, before: &Row, after: &Row) -> bool;
+
+    /// Whether the change of a row would change others that refer to it.
+    fn moves(&self, before: &Row, after: &Row) -> bool;
+
+    /// Deletes rows, and says how many.
+    fn delete<'a>(&'a mut self, rows: &'a [Held<'a>]) -> Written<'a, u64>;
+
+    /// Changes rows, and says how many there were.
+    fn update<'a>(&'a mut self, changes: &'a [Change<'a>]) -> Written<'a, u64>;
+
+    /// Inserts rows; `false` for each in whose place there is another one. A server that cannot tell refuses all.
+    fn insert<'a>(&'a mut self, rows: &'a [&'a Row]) -> Written<'a, Vec<bool>>;
+
+    /// Has everything checked that was written since the savepoint and would be checked later or never. `keys` are those of
+    /// the written rows, `stored` the rows that should be there now.
+    fn check<'a>(&'a mut self, keys: &'a [Key], stored: &'a [&'a Row]) -> Written<'a, ()>;
+
+    /// Lets the transaction's commit carry the origin and time of the row that is copied.
+    fn assume_origin<'a>(&'a mut self, _: Option<(&'a str, &'a str)>) -> Answer<'a, ()> {
+        let error = SideError::new(
+            self.node(),
+            SideErrorKind::Permanent,
+            "origins cannot be preserved on this server",
+        );
+        Box::pin(async move { Err(error) })
     }
+
+    /// How far this node has replayed what `origin` sent, in bytes; `None` if it never received any.
+    fn replayed<'a>(&'a mut self, _origin: &'a str) -> Answer<'a, Option<u64>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Writes the repair of this node as SQL.
+    fn scribe(&self) -> Box<dyn Scribe>;
 }

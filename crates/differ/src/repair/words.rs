@@ -19,7 +19,7 @@ impl Recorded {
     /// The recorded rows in the words of the node that they are of.
     pub(super) async fn of(
         batch: &[RecordedDifference],
-        targets: &mut [Target],
+        targets: &mut [Box<dyn Target>],
         positions: &[Option<usize>],
     ) -> Result<Self, RepairError> {
         let mut all = Vec::new();
@@ -33,7 +33,7 @@ impl Recorded {
                 }
             }
             let mut of_node = BTreeMap::new();
-            for (index, row) in canonical_rows(target, given, &mut |index, why| {
+            for (index, row) in canonical_rows(&mut **target, given, &mut |index, why| {
                 unreadable.insert((node, index), why);
             })
             .await?
@@ -62,7 +62,7 @@ pub(super) fn whole(cells: Option<&Vec<Option<Cell>>>) -> Option<Row> {
 
 /// Puts rows into the server's words; where it refuses, half by half, to find the one that is to blame.
 async fn canonical_rows(
-    target: &mut Target,
+    target: &mut dyn Target,
     rows: Vec<(usize, Row)>,
     unreadable: &mut dyn FnMut(usize, String),
 ) -> Result<Vec<(usize, Row)>, RepairError> {
@@ -72,18 +72,13 @@ async fn canonical_rows(
         if part.is_empty() {
             continue;
         }
-        target.run("SAVEPOINT changeling_words").await?;
         let given: Vec<&Row> = part.iter().map(|(_, row)| row).collect();
         match target.canonical(&given).await {
             Ok(found) => {
-                target.run("RELEASE SAVEPOINT changeling_words").await?;
                 done.extend(part.iter().map(|(index, _)| *index).zip(found));
             }
             Err(Refusal::Side(error)) => return Err(error.into()),
             Err(Refusal::Rows { message, .. }) => {
-                target
-                    .run("ROLLBACK TO SAVEPOINT changeling_words; RELEASE SAVEPOINT changeling_words")
-                    .await?;
                 let mut part = part;
                 if let [(index, _)] = part[..] {
                     unreadable(index, message);

@@ -1,8 +1,8 @@
 //! Writing a batch to one node: all at once, and in ever smaller parts where the server refuses.
 
-use super::decision::Skipped;
-use super::target::{Refusal, Target};
-use crate::model::{Key, Row, TableShape};
+use super::decision::{Skipped, Wording};
+use super::target::{Change, Departure, Ground, Held, Refusal, Savepoint, Target};
+use crate::model::{Key, Row};
 use crate::side::SideError;
 
 /// One row that shall be written.
@@ -13,6 +13,7 @@ pub(super) struct Item {
     pub(super) key: Key,
     pub(super) before: Option<Row>,
     pub(super) after: Option<Row>,
+    pub(super) wording: Wording,
     pub(super) by: String,
 }
 
@@ -48,15 +49,17 @@ impl Item {
         }
     }
 
-    /// Whether UPDATE cannot make the row what it shall be: a column that only INSERT may number.
-    fn needs_replacing(&self, target: &Target) -> bool {
+    fn needs_replacing(&self, target: &dyn Target) -> bool {
+        matches!((&self.before, &self.after), (Some(before), Some(after)) if target.needs_replacing(before, after))
+    }
+
+    /// How the rows that refer to this one are affected, if they may be.
+    fn departure(&self, target: &dyn Target) -> Option<Departure> {
         match (&self.before, &self.after) {
-            (Some(before), Some(after)) => target
-                .statements
-                .fixed
-                .iter()
-                .any(|position| before.0[*position] != after.0[*position]),
-            _ => false,
+            (None, _) => None,
+            (Some(_), None) => Some(Departure::Deleted),
+            (Some(before), Some(after)) if target.needs_replacing(before, after) => Some(Departure::Deleted),
+            (Some(before), Some(after)) => target.moves(before, after).then_some(Departure::Moved),
         }
     }
 }
@@ -70,28 +73,22 @@ enum Way {
 }
 
 /// Writes the items; the order of the answers is that of the items.
-pub(super) async fn write(
-    target: &mut Target,
-    shape: &TableShape,
-    items: &[Item],
-) -> Result<Vec<Fate>, SideError> {
+pub(super) async fn write(target: &mut dyn Target, items: &[Item]) -> Result<Vec<Fate>, SideError> {
     let mut fates: Vec<Option<Fate>> = vec![None; items.len()];
     mind_references(target, items, &mut fates).await?;
     let mut open: Vec<Vec<usize>> = vec![(0..items.len()).filter(|place| fates[*place].is_none()).collect()];
     let mut conflicting = Vec::new();
     while let Some(part) = open.pop() {
         let [first, ..] = part[..] else { continue };
-        match attempt(target, shape, items, &part, Way::Update).await? {
+        match attempt(target, items, &part, Way::Update).await? {
             Ok(skipped) => settle(&part, &skipped, &mut fates),
-            Err((code, message)) if part.len() == 1 => {
-                if code == "23505" {
+            Err((ground, message)) if part.len() == 1 => {
+                if ground == Ground::Unique {
                     conflicting.push(first);
                 }
-                // Class 23: constraints, which another row may satisfy.
-                let hope = if code.starts_with("23") {
-                    Hope::Later
-                } else {
-                    Hope::None
+                let hope = match ground {
+                    Ground::Unique | Ground::Constraint => Hope::Later,
+                    Ground::Row => Hope::None,
                 };
                 fates[first] = Some(Fate::Failed(message, hope));
             }
@@ -102,7 +99,7 @@ pub(super) async fn write(
             }
         }
     }
-    exchange(target, shape, items, &conflicting, &mut fates).await?;
+    exchange(target, items, &conflicting, &mut fates).await?;
     Ok(fates
         .into_iter()
         .map(|fate| fate.unwrap_or(Fate::Written))
@@ -119,26 +116,29 @@ fn settle(part: &[usize], skipped: &[usize], fates: &mut [Option<Fate>]) {
     }
 }
 
-/// Rows whose deletion would reach further than the row itself are left alone.
+/// Rows whose deletion or change would reach further than the row itself are left alone.
 async fn mind_references(
-    target: &mut Target,
+    target: &mut dyn Target,
     items: &[Item],
     fates: &mut [Option<Fate>],
 ) -> Result<(), SideError> {
-    let leaving: Vec<usize> = (0..items.len())
-        .filter(|place| {
-            items[*place].operation() == Operation::Delete || items[*place].needs_replacing(target)
-        })
-        .collect();
-    let keys: Vec<Key> = leaving.iter().map(|place| items[*place].key.clone()).collect();
-    let referenced = match target.referenced(&keys).await {
-        Ok(referenced) => referenced,
-        Err(Refusal::Side(error)) => return Err(error),
-        Err(Refusal::Rows { message, .. }) => vec![Some(message); keys.len()],
-    };
-    for (place, table) in leaving.iter().zip(referenced) {
-        if let Some(table) = table {
-            fates[*place] = Some(Fate::Skipped(Skipped::Referenced(table)));
+    for departure in [Departure::Deleted, Departure::Moved] {
+        let leaving: Vec<usize> = (0..items.len())
+            .filter(|place| items[*place].departure(target) == Some(departure))
+            .collect();
+        if leaving.is_empty() {
+            continue;
+        }
+        let keys: Vec<Key> = leaving.iter().map(|place| items[*place].key.clone()).collect();
+        let referenced = match target.referenced(&keys, departure).await {
+            Ok(referenced) => referenced,
+            Err(Refusal::Side(error)) => return Err(error),
+            Err(Refusal::Rows { message, .. }) => vec![Some(message); keys.len()],
+        };
+        for (place, table) in leaving.iter().zip(referenced) {
+            if let Some(table) = table {
+                fates[*place] = Some(Fate::Skipped(Skipped::Referenced(table)));
+            }
         }
     }
     Ok(())
@@ -146,8 +146,7 @@ async fn mind_references(
 
 /// Two rows that exchange unique values cannot be updated one after the other; together they can be replaced.
 async fn exchange(
-    target: &mut Target,
-    shape: &TableShape,
+    target: &mut dyn Target,
     items: &[Item],
     conflicting: &[usize],
     fates: &mut [Option<Fate>],
@@ -159,12 +158,12 @@ async fn exchange(
         .iter()
         .map(|place| items[*place].key.clone())
         .collect();
-    match target.referenced(&keys).await {
+    match target.referenced(&keys, Departure::Deleted).await {
         Ok(referenced) if referenced.iter().all(Option::is_none) => {}
         Ok(_) | Err(Refusal::Rows { .. }) => return Ok(()),
         Err(Refusal::Side(error)) => return Err(error),
     }
-    if let Ok(skipped) = attempt(target, shape, items, conflicting, Way::Replace).await?
+    if let Ok(skipped) = attempt(target, items, conflicting, Way::Replace).await?
         && skipped.is_empty()
     {
         settle(conflicting, &[], fates);
@@ -175,82 +174,82 @@ async fn exchange(
 /// Writes some of the items under a savepoint. Gives the places of those that somebody else inserted first, or the
 /// server's refusal.
 async fn attempt(
-    target: &mut Target,
-    shape: &TableShape,
+    target: &mut dyn Target,
     items: &[Item],
     part: &[usize],
     way: Way,
-) -> Result<Result<Vec<usize>, (String, String)>, SideError> {
-    target.run("SAVEPOINT changeling").await?;
-    match write_part(target, shape, items, part, way).await {
+) -> Result<Result<Vec<usize>, (Ground, String)>, SideError> {
+    target.savepoint(Savepoint::Set).await?;
+    match write_part(target, items, part, way).await {
         Ok(skipped) => {
-            target.run("RELEASE SAVEPOINT changeling").await?;
+            target.savepoint(Savepoint::Keep).await?;
             Ok(Ok(skipped))
         }
         Err(Refusal::Side(error)) => Err(error),
-        Err(Refusal::Rows { code, message }) => {
-            target
-                .run("ROLLBACK TO SAVEPOINT changeling; RELEASE SAVEPOINT changeling")
-                .await?;
-            Ok(Err((code, message)))
+        Err(Refusal::Rows { ground, message }) => {
+            target.savepoint(Savepoint::Undo).await?;
+            Ok(Err((ground, message)))
         }
     }
 }
 
 async fn write_part(
-    target: &mut Target,
-    shape: &TableShape,
+    target: &mut dyn Target,
     items: &[Item],
     part: &[usize],
     way: Way,
 ) -> Result<Vec<usize>, Refusal> {
     let (mut deletes, mut updates, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut replaced = Vec::new();
     for &place in part {
         let item = &items[place];
-        match (item.operation(), &item.after) {
-            (Operation::Insert, _) => inserts.push(place),
-            (Operation::Delete, _) | (_, None) => deletes.push(place),
-            (Operation::Update, Some(_)) if way == Way::Replace || item.needs_replacing(target) => {
-                deletes.push(place);
-                inserts.push(place);
+        let key = &item.key;
+        match (&item.before, &item.after) {
+            (None, Some(after)) => inserts.push((place, after)),
+            (Some(row), None) => deletes.push(Held { key, row }),
+            (Some(row), Some(after)) if way == Way::Replace || item.needs_replacing(target) => {
+                deletes.push(Held { key, row });
+                inserts.push((place, after));
+                replaced.push(place);
             }
-            (Operation::Update, Some(after)) => updates.push(after),
+            (Some(before), Some(after)) => updates.push(Change { key, before, after }),
+            (None, None) => {}
         }
     }
-    let keys =
-        |places: &[usize]| -> Vec<Key> { places.iter().map(|place| items[*place].key.clone()).collect() };
     if !deletes.is_empty() {
-        let deleted = target.delete(&keys(&deletes)).await?;
+        let deleted = target.delete(&deletes).await?;
         expect("deleted", deleted, deletes.len())?;
     }
     if !updates.is_empty() {
         let updated = target.update(&updates).await?;
         expect("updated", updated, updates.len())?;
     }
-    let rows: Vec<&Row> = inserts
-        .iter()
-        .filter_map(|place| items[*place].after.as_ref())
-        .collect();
+    let rows: Vec<&Row> = inserts.iter().map(|(_, row)| *row).collect();
     let mut skipped = Vec::new();
     if !rows.is_empty() {
         let inserted = target.insert(&rows).await?;
-        for (place, row) in inserts.iter().zip(&rows) {
-            if row.key(shape).is_none_or(|key| !inserted.contains(&key)) {
+        for ((place, _), inserted) in inserts.iter().zip(inserted) {
+            if !inserted {
                 skipped.push(*place);
             }
         }
     }
     // What was deleted to be inserted anew must be there again.
-    if skipped.iter().any(|place| deletes.contains(place)) {
+    if skipped.iter().any(|place| replaced.contains(place)) {
         return Err(Refusal::Rows {
-            code: "23505".into(),
+            ground: Ground::Unique,
             message: "another row has one of its unique values".into(),
         });
     }
-    target.check_references(&keys(part)).await?;
-    target
-        .try_run("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
-        .await?;
+    let there = |place: &&usize| !skipped.contains(place);
+    let stored: Vec<&Row> = part
+        .iter()
+        .filter(there)
+        .filter(|place| items[**place].wording == Wording::Servers)
+        .filter_map(|place| items[*place].after.as_ref())
+        .collect();
+    let keys: Vec<Key> = part.iter().map(|place| items[*place].key.clone()).collect();
+    target.check(&keys, &stored).await?;
     Ok(skipped)
 }
 
@@ -260,7 +259,7 @@ fn expect(what: &str, rows: u64, expected: usize) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::Rows {
-        code: "P0001".into(),
+        ground: Ground::Row,
         message: format!(
             "{rows} rows were {what} instead of {expected}; does a trigger or rule of the table interfere?"
         ),

@@ -50,6 +50,8 @@ pub struct RecordedReport {
     pub table: TableName,
     /// The nodes.
     pub nodes: Vec<NodeName>,
+    /// The table of each node; `table` is the first's.
+    pub tables: Vec<TableName>,
     /// Names of the key's columns, in key order.
     pub key: Vec<String>,
     /// Names of the columns of every row.
@@ -93,6 +95,7 @@ impl RecordedReport {
         Ok(Self {
             path: path.to_owned(),
             table: TableName::new(&*summary.schema, &*summary.table),
+            tables: summary.tables(),
             nodes: summary.nodes.iter().map(|node| NodeName::new(&**node)).collect(),
             key: summary.primary_key.clone(),
             columns: report.columns.clone(),
@@ -114,6 +117,7 @@ impl RecordedReport {
             path: path.to_owned(),
             table: header.shape.name.clone(),
             nodes: header.nodes.clone(),
+            tables: header.tables(),
             key: header
                 .shape
                 .key_columns()

@@ -32,6 +32,7 @@ fn column(name: &str, type_text: &str, kind: ValueKind) -> ColumnShape {
 
 pub(super) fn header(nodes: &[&str]) -> JobHeader {
     JobHeader {
+        tables: Vec::new(),
         nodes: nodes.iter().map(|name| NodeName::new(*name)).collect(),
         shape: TableShape {
             dialect: Dialect::Postgres,

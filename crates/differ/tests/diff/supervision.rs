@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use changeling_core::ident::TableName;
 use changeling_differ::engine::DiffSubject;
 use changeling_differ::model::{Key, NodeName, Verdict};
 use changeling_differ::range::KeyRange;
@@ -244,6 +245,10 @@ struct FaultySession {
 impl Side for Faulty {
     fn node(&self) -> &NodeName {
         self.side.node()
+    }
+
+    fn table(&self) -> &TableName {
+        self.side.table()
     }
 
     fn estimate(&self) -> f64 {

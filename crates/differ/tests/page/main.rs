@@ -32,6 +32,7 @@ fn header() -> JobHeader {
     let mut columns = vec![column("id", ValueKind::Integer)];
     columns.extend((1..12).map(|number| column(&format!("c{number}"), ValueKind::Text)));
     JobHeader {
+        tables: Vec::new(),
         nodes: vec![NodeName::new("n1"), NodeName::new("n2")],
         shape: TableShape {
             dialect: Dialect::Postgres,

@@ -6,6 +6,7 @@
 mod care;
 mod constraints;
 mod modes;
+mod mysql;
 mod origins;
 mod rerun;
 mod round;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use changeling_differ::engine::DiffJob;
-use changeling_differ::model::{Key, NodeName, TableShape, Verdict};
+use changeling_differ::model::Verdict;
 use changeling_differ::repair::{
-    Apply, Event, OriginKeeping, Policy, Repair, RepairError, RepairLog, RepairOptions, RepairOutcome,
-    RepairReport, Script, Triggers,
+    Apply, BinaryLog, Entry, Event, OriginKeeping, Policy, Repair, RepairError, RepairLog, RepairNodes,
+    RepairOptions, RepairOutcome, RepairReport, Script, Triggers,
 };
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::recorded::RecordedReport;
@@ -103,38 +103,8 @@ impl Round {
         report: &std::path::Path,
         options: RepairOptions,
     ) -> Result<Repaired, RepairError> {
-        let servers: Vec<_> = self.world.nodes().into_iter().map(|node| node.server).collect();
-        let repair = Repair::connect(RecordedReport::open(report)?, &servers, options).await?;
-        let nodes = repair.nodes().len();
-        let told = Told::default();
-        let outputs: Vec<Output> = (0..nodes).map(|_| Output::default()).collect();
-        let mut script = Script::new(
-            outputs
-                .iter()
-                .cloned()
-                .map(|output| Box::new(output) as _)
-                .collect(),
-        );
-        let mut report = RepairReport::new(nodes).unwrap();
-        let outcome = {
-            let mut logs = Logs(told.clone(), &mut script, &mut report);
-            repair.run(&mut logs, &CancellationToken::new()).await?
-        };
-        script.finish().unwrap();
-        let mut written = Vec::new();
-        let head = serde_json::json!({"operation_type": "table-repair"});
-        report
-            .write(head.as_object().unwrap(), &outcome, &mut written)
-            .unwrap();
-        Ok(Repaired {
-            outcome,
-            told: told.0.lock().unwrap().clone(),
-            scripts: outputs
-                .iter()
-                .map(|output| String::from_utf8(output.0.lock().unwrap().clone()).unwrap())
-                .collect(),
-            report: serde_json::from_slice(&written).unwrap(),
-        })
+        let nodes = RepairNodes::Postgres(self.world.nodes());
+        mended(report, nodes, options).await
     }
 
     /// A column of a query on one node, counted from 1.
@@ -145,12 +115,52 @@ impl Round {
     }
 }
 
+/// Repairs, and keeps what was said.
+pub(crate) async fn mended(
+    report: &std::path::Path,
+    nodes: RepairNodes,
+    options: RepairOptions,
+) -> Result<Repaired, RepairError> {
+    let repair = Repair::connect(RecordedReport::open(report)?, nodes, options).await?;
+    let nodes = repair.nodes().len();
+    let told = Told::default();
+    let outputs: Vec<Output> = (0..nodes).map(|_| Output::default()).collect();
+    let mut script = repair.script(
+        outputs
+            .iter()
+            .cloned()
+            .map(|output| Box::new(output) as _)
+            .collect(),
+    );
+    let mut report = RepairReport::new(nodes).unwrap();
+    let outcome = {
+        let mut logs = Logs(told.clone(), &mut script, &mut report);
+        repair.run(&mut logs, &CancellationToken::new()).await?
+    };
+    script.finish().unwrap();
+    let mut written = Vec::new();
+    let head = serde_json::json!({"operation_type": "table-repair"});
+    report
+        .write(head.as_object().unwrap(), &outcome, &mut written)
+        .unwrap();
+    Ok(Repaired {
+        outcome,
+        told: told.0.lock().unwrap().clone(),
+        scripts: outputs
+            .iter()
+            .map(|output| String::from_utf8(output.0.lock().unwrap().clone()).unwrap())
+            .collect(),
+        report: serde_json::from_slice(&written).unwrap(),
+    })
+}
+
 pub(crate) fn options(policy: Policy) -> RepairOptions {
     RepairOptions {
         policy,
         apply: Apply::Commit,
         triggers: Triggers::Quiet,
         origin: OriginKeeping::Local,
+        binary_log: BinaryLog::Written,
     }
 }
 
@@ -174,21 +184,15 @@ impl std::io::Write for Output {
 struct Logs<'a>(Told, &'a mut Script, &'a mut RepairReport);
 
 impl RepairLog for Logs<'_> {
-    fn take(
-        &mut self,
-        node: usize,
-        name: &NodeName,
-        shape: &TableShape,
-        key: &Key,
-        event: &Event<'_>,
-    ) -> std::io::Result<()> {
-        let line = match event {
+    fn take(&mut self, entry: &Entry<'_>) -> std::io::Result<()> {
+        let (name, key) = (entry.name, entry.key);
+        let line = match &entry.event {
             Event::Written { by, .. } => format!("{name} written {key} by {by}"),
             Event::Skipped { reason } => format!("{name} skipped {key}: {reason}"),
             Event::Failed { reason } => format!("{name} failed {key}: {reason}"),
         };
         self.0.0.lock().unwrap().push(line);
-        self.1.take(node, name, shape, key, event)?;
-        self.2.take(node, name, shape, key, event)
+        self.1.take(entry)?;
+        self.2.take(entry)
     }
 }

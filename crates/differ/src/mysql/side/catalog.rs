@@ -160,7 +160,7 @@ fn reading(data_type: &str, charset: &str) -> Option<Reading> {
         | "multipolygon" | "geometrycollection" | "geomcollection" | "vector" => {
             (ValueKind::Bytes, TextForm::Bytes, None)
         }
-        "json" => (ValueKind::Json, TextForm::Characters, None),
+        "json" => (ValueKind::Json, TextForm::Json, None),
         "date" | "time" | "datetime" | "timestamp" => {
             (ValueKind::Text, TextForm::Cast, Some(KeyLiteral::Quoted))
         }

@@ -45,6 +45,8 @@ pub struct MySqlCluster {
     pub sides: Vec<Arc<dyn Side>>,
     /// What the operator should know.
     pub notes: Vec<String>,
+    /// How each node's rows are read, in the order of the sides.
+    pub(crate) plans: Vec<Arc<TablePlan>>,
 }
 
 impl MySqlCluster {
@@ -78,8 +80,10 @@ impl MySqlCluster {
         let salt = salt()?;
         let (shape, key, mut notes) = agree(&tables, &terms)?;
         let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
+        let mut plans = Vec::with_capacity(nodes.len());
         for ((node, table), connection) in nodes.iter().zip(&tables).zip(&mut connections) {
-            let plan = plan(table, &tables, &shape, &key, &terms, &salt, &mut notes);
+            let plan = Arc::new(plan(table, &tables, &shape, &key, &terms, &salt, &mut notes));
+            plans.push(Arc::clone(&plan));
             // Has the server read it, so that a filter with a mistake in it is refused and not unknown.
             connection
                 .all(&format!("EXPLAIN {}", plan.digest(&KeyRange::ALL, 1)))
@@ -87,10 +91,16 @@ impl MySqlCluster {
             sides.push(Arc::new(MySqlSide {
                 server: node.server.clone(),
                 estimate: table.estimate,
-                plan: Arc::new(plan),
+                plan,
+                table: node.table.clone(),
             }));
         }
-        Ok(Self { shape, sides, notes })
+        Ok(Self {
+            shape,
+            sides,
+            notes,
+            plans,
+        })
     }
 }
 
@@ -307,6 +317,7 @@ fn plan(
 /// One node.
 struct MySqlSide {
     server: MySqlServer,
+    table: TableName,
     estimate: f64,
     plan: Arc<TablePlan>,
 }
@@ -314,6 +325,10 @@ struct MySqlSide {
 impl Side for MySqlSide {
     fn node(&self) -> &NodeName {
         self.server.node()
+    }
+
+    fn table(&self) -> &TableName {
+        &self.table
     }
 
     fn estimate(&self) -> f64 {

@@ -1,11 +1,12 @@
-//! Connections to MySQL and MariaDB that only read, with every setting pinned that changes what a value's text is.
+//! Connections to MySQL and MariaDB, with every setting pinned that changes what a value's text is, or which value a text
+//! becomes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Error, Opts};
+use mysql_async::{Conn, Error, Opts, OptsBuilder};
 
 use crate::model::{Dialect, NodeName};
 use crate::side::{Canceller, SideError, SideErrorKind};
@@ -16,6 +17,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// What our own clock allows beyond the server's limit.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a row's lock is waited for: a repair must not queue behind, or hold up, the application.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Bytes of a value by which the server sorts: more than the longest key has in any character set.
 const SORT_LENGTH: u32 = 16_384;
 
@@ -45,8 +48,16 @@ impl MySqlServer {
     }
 
     pub(super) async fn connect(&self) -> Result<MySqlConnection, SideError> {
+        self.connect_for(Purpose::Reading).await
+    }
+
+    pub(crate) async fn connect_for(&self, purpose: Purpose) -> Result<MySqlConnection, SideError> {
+        // An UPDATE tells how many rows it found, not how many had other values.
+        let opts: Opts = OptsBuilder::from_opts(self.opts.clone())
+            .client_found_rows(true)
+            .into();
         let lost = |message: String| SideError::new(&self.node, SideErrorKind::Connection, message);
-        let mut conn = tokio::time::timeout(CONNECT_PATIENCE, Conn::new(self.opts.clone()))
+        let mut conn = tokio::time::timeout(CONNECT_PATIENCE, Conn::new(opts))
             .await
             .map_err(|_| lost("no connection came about in time".into()))?
             .map_err(|error| failure(&self.node, &error))?;
@@ -59,7 +70,7 @@ impl MySqlServer {
         } else {
             Dialect::MySql
         };
-        conn.query_drop(settings(dialect, self.statement_timeout))
+        conn.query_drop(settings(dialect, self.statement_timeout, purpose))
             .await
             .map_err(|error| failure(&self.node, &error))?;
         Ok(MySqlConnection {
@@ -75,45 +86,98 @@ impl MySqlServer {
     }
 }
 
-fn settings(dialect: Dialect, limit: Duration) -> String {
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The server refuses every write.
+    Reading,
+    /// Rows are written.
+    Writing,
+}
+
+/// Dates that are none are values like others where a table has them.
+const READING_MODE: &str = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,ALLOW_INVALID_DATES";
+
+/// 0 is a value of an AUTO_INCREMENT column like others; what does not fit is refused and not made fit.
+pub(crate) const WRITING_MODE: &str =
+    "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES";
+
+fn settings(dialect: Dialect, limit: Duration, purpose: Purpose) -> String {
+    let (read_only, mode) = match purpose {
+        Purpose::Reading => (1, READING_MODE),
+        Purpose::Writing => (0, WRITING_MODE),
+    };
     let (limit, isolation) = match dialect {
         Dialect::MariaDb => (
             format!("max_statement_time = {}", limit.as_secs_f64()),
-            "tx_isolation = 'READ-COMMITTED', tx_read_only = 1",
+            format!("tx_isolation = 'READ-COMMITTED', tx_read_only = {read_only}"),
         ),
         _ => (
             format!("max_execution_time = {}", limit.as_millis().max(1)),
-            "transaction_isolation = 'READ-COMMITTED', transaction_read_only = 1",
+            format!("transaction_isolation = 'READ-COMMITTED', transaction_read_only = {read_only}"),
         ),
     };
-    format!(
-        "SET SESSION time_zone = '+00:00', sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES', \
+    let mut text = format!(
+        "SET SESSION time_zone = '+00:00', sql_mode = '{mode}', \
          character_set_client = utf8mb4, character_set_results = utf8mb4, character_set_connection = utf8mb4, \
          collation_connection = utf8mb4_bin, max_sort_length = {SORT_LENGTH}, {limit}, {isolation}"
-    )
+    );
+    if purpose == Purpose::Writing {
+        let wait = LOCK_WAIT.as_secs();
+        text.push_str(&format!(
+            ", foreign_key_checks = 1, unique_checks = 1, sql_safe_updates = 0, autocommit = 1, \
+             innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
+        ));
+    }
+    text
 }
 
 /// One connection.
-pub(super) struct MySqlConnection {
-    pub(super) node: NodeName,
-    pub(super) dialect: Dialect,
+pub(crate) struct MySqlConnection {
+    pub(crate) node: NodeName,
+    pub(crate) dialect: Dialect,
     pub(super) conn: Conn,
     pub(super) patience: Duration,
     cancel: Arc<KillQuery>,
 }
 
 /// A row of texts; `None` is NULL.
-pub(super) type Texts = Vec<Option<String>>;
+pub(crate) type Texts = Vec<Option<String>>;
 
 impl MySqlConnection {
     /// All rows of an answer, as texts.
-    pub(super) async fn all(&mut self, text: &str) -> Result<Vec<Texts>, SideError> {
+    pub(crate) async fn all(&mut self, text: &str) -> Result<Vec<Texts>, SideError> {
         let rows: Vec<mysql_async::Row> =
             match tokio::time::timeout(self.patience, self.conn.query(text)).await {
                 Ok(rows) => rows.map_err(|error| failure(&self.node, &error))?,
                 Err(_) => return Err(no_answer(&self.node, self.patience)),
             };
         rows.into_iter().map(|row| texts(&self.node, row)).collect()
+    }
+
+    /// Runs statements that return no rows, one after the other until one fails, and says how many rows they found.
+    ///
+    /// # Errors
+    /// The server's, with its number, if it answered; the connection is of no use any more otherwise.
+    pub(crate) async fn execute(&mut self, text: &str) -> Result<u64, Failure> {
+        match tokio::time::timeout(self.patience, run(&mut self.conn, text)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(Failure {
+                code: match &error {
+                    Error::Server(server) => Some(server.code),
+                    _ => None,
+                },
+                error: failure(&self.node, &error),
+            }),
+            Err(_) => {
+                // It would go on, and keep its locks, until it has something to say.
+                self.cancel.cancel().await;
+                Err(Failure {
+                    code: None,
+                    error: no_answer(&self.node, self.patience),
+                })
+            }
+        }
     }
 
     pub(super) fn canceller(&self) -> Arc<dyn Canceller> {
@@ -123,6 +187,24 @@ impl MySqlConnection {
     pub(super) fn odd(&self, what: &str) -> SideError {
         SideError::new(&self.node, SideErrorKind::Permanent, what)
     }
+}
+
+/// A statement failed.
+pub(crate) struct Failure {
+    /// The server's number for it, if it was the server.
+    pub(crate) code: Option<u16>,
+    pub(crate) error: SideError,
+}
+
+async fn run(conn: &mut Conn, text: &str) -> Result<u64, Error> {
+    let mut result = conn.query_iter(text).await?;
+    let mut rows = result.affected_rows();
+    while !result.is_empty() {
+        let _: Vec<mysql_async::Row> = result.collect().await?;
+        rows += result.affected_rows();
+    }
+    result.drop_result().await?;
+    Ok(rows)
 }
 
 /// Every value of the text protocol is its text.

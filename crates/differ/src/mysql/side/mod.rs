@@ -8,9 +8,13 @@
 mod catalog;
 mod cluster;
 mod connect;
+mod json;
 mod plan;
 mod replay;
 mod session;
 
 pub use cluster::{MySqlCluster, MySqlNode, MySqlTerms};
 pub use connect::MySqlServer;
+pub(crate) use connect::{Failure, MySqlConnection, Purpose, WRITING_MODE};
+pub(crate) use plan::{RowLock, TablePlan};
+pub(crate) use session::MySqlSession;

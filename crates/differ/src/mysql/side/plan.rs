@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
-use changeling_core::ident::{push_hex, quote};
+use changeling_core::ident::{push_hex, quote, quote_text};
 
 use crate::model::Key;
 use crate::range::KeyRange;
 
+use super::json;
+
 /// How a column's text is got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TextForm {
+pub(crate) enum TextForm {
     /// By a cast.
     Cast,
     /// As a double, whose text tells all values apart.
@@ -18,6 +20,8 @@ pub(super) enum TextForm {
     UnsignedZero,
     /// Its characters in UTF-8.
     Characters,
+    /// The text of a document.
+    Json,
     /// `0x` and hexadecimal digits.
     Bytes,
     /// As an unsigned number.
@@ -26,51 +30,86 @@ pub(super) enum TextForm {
 
 /// How a key's text is written to be compared with its column: never as a text where that would compare as doubles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyLiteral {
+pub(crate) enum KeyLiteral {
     Number,
     Characters,
     Bytes,
     Quoted,
 }
 
+/// Whether rows that are read are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowLock {
+    None,
+    Exclusive,
+}
+
 /// A compared column.
 #[derive(Clone, Debug)]
-pub(super) struct PlannedColumn {
-    pub(super) name: String,
-    pub(super) form: TextForm,
+pub(crate) struct PlannedColumn {
+    pub(crate) name: String,
+    pub(crate) form: TextForm,
 }
 
 /// A key column.
 #[derive(Clone, Debug)]
-pub(super) struct PlannedKey {
-    pub(super) column: usize,
-    pub(super) literal: KeyLiteral,
+pub(crate) struct PlannedKey {
+    pub(crate) column: usize,
+    pub(crate) literal: KeyLiteral,
     /// Whether it is walked by the bytes of its text, because the nodes sort it differently.
-    pub(super) by_bytes: bool,
+    pub(crate) by_bytes: bool,
 }
 
 /// Everything that the statements for one node's table depend on.
 #[derive(Clone, Debug)]
-pub(super) struct TablePlan {
-    pub(super) source: String,
-    pub(super) columns: Vec<PlannedColumn>,
-    pub(super) key: Vec<PlannedKey>,
+pub(crate) struct TablePlan {
+    pub(crate) source: String,
+    pub(crate) columns: Vec<PlannedColumn>,
+    pub(crate) key: Vec<PlannedKey>,
     /// The job's own prefix of every hashed text.
-    pub(super) salt: String,
-    pub(super) filter: Option<String>,
+    pub(crate) salt: String,
+    pub(crate) filter: Option<String>,
 }
 
 impl PlannedColumn {
     fn text(&self) -> String {
-        let column = format!("t.{}", quote(&self.name));
+        self.text_of(&format!("t.{}", quote(&self.name)))
+    }
+
+    /// The text of the column's value, which `column` is in SQL.
+    pub(crate) fn text_of(&self, column: &str) -> String {
         match self.form {
             TextForm::Cast => format!("CAST({column} AS CHAR)"),
             TextForm::Double => format!("CAST(CAST({column} AS DOUBLE) AS CHAR)"),
             // Adding zero turns -0 into 0 and leaves everything else as it is.
             TextForm::UnsignedZero => format!("CAST((CAST({column} AS DOUBLE) + 0E0) AS CHAR)"),
-            TextForm::Characters => format!("CONVERT({column} USING utf8mb4)"),
+            TextForm::Characters | TextForm::Json => format!("CONVERT({column} USING utf8mb4)"),
             TextForm::Bytes => format!("CONCAT('0x', LOWER(HEX({column})))"),
             TextForm::Bits => format!("CAST(CAST({column} AS UNSIGNED) AS CHAR)"),
+        }
+    }
+
+    /// A text as it is written to be stored in this column: the inverse of [`PlannedColumn::text_of`] where the column is of
+    /// the type that the text was read from. `None` for a text that is no value of this column's form.
+    ///
+    /// Numbers stand as numbers or, with an exponent, as texts, which the server reads into the nearest double; it wrote
+    /// the shortest text that is nearest to it. A BIT would take the bytes of a text, so it has to be a number.
+    pub(crate) fn literal(&self, text: &str) -> Option<String> {
+        match self.form {
+            TextForm::Bits => {
+                let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                digits.then(|| text.to_owned())
+            }
+            TextForm::Bytes => {
+                let digits = text.strip_prefix("0x")?;
+                let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                (hexadecimal && digits.len() % 2 == 0).then(|| format!("X'{digits}'"))
+            }
+            TextForm::Json => Some(json::literal(text)),
+            TextForm::Cast if is_number(text) => Some(text.to_owned()),
+            TextForm::Cast | TextForm::Double | TextForm::UnsignedZero | TextForm::Characters => {
+                Some(quote_text(text))
+            }
         }
     }
 }
@@ -163,7 +202,7 @@ impl TablePlan {
         format!(" WHERE {}", predicates.join(" AND "))
     }
 
-    pub(super) fn step(&self, range: &KeyRange, rows: u64) -> String {
+    pub(crate) fn step(&self, range: &KeyRange, rows: u64) -> String {
         format!(
             "SELECT {} FROM {} AS t{} ORDER BY {} LIMIT 1 OFFSET {}",
             self.key_texts(),
@@ -174,7 +213,7 @@ impl TablePlan {
         )
     }
 
-    pub(super) fn cuts(&self, range: &KeyRange, every: u64, limit: u64) -> String {
+    pub(crate) fn cuts(&self, range: &KeyRange, every: u64, limit: u64) -> String {
         let texts: Vec<String> = (0..self.key.len())
             .map(|index| format!("{} AS k{index}", self.key_text(index)))
             .collect();
@@ -191,7 +230,7 @@ impl TablePlan {
     }
 
     /// Rows, rows that could be hashed, exclusive or, sum. The inner limit stops a range that is too large.
-    pub(super) fn digest(&self, range: &KeyRange, cap: u64) -> String {
+    pub(crate) fn digest(&self, range: &KeyRange, cap: u64) -> String {
         format!(
             "SELECT COUNT(*), COUNT(h), COALESCE(BIT_XOR(h), 0), COALESCE(SUM(h), 0) \
              FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap}) AS q",
@@ -201,7 +240,7 @@ impl TablePlan {
         )
     }
 
-    pub(super) fn key_digests(&self, range: &KeyRange) -> String {
+    pub(crate) fn key_digests(&self, range: &KeyRange) -> String {
         format!(
             "SELECT {}, {} FROM {} AS t{} ORDER BY {}",
             self.key_texts(),
@@ -212,32 +251,47 @@ impl TablePlan {
         )
     }
 
-    /// Each key a look-up of its own: whether a look-up of many uses the index depends on the server's mood.
-    pub(super) fn rows(&self, keys: &[Key], first: usize) -> String {
+    /// Place, which columns are NULL, and the texts, of each of these rows that is there.
+    ///
+    /// Each key a look-up of its own: whether a look-up of many uses the index depends on the server's mood, and one that
+    /// does not would lock rows that nobody asked for. Whether a column is NULL is asked of the column: a text that is too
+    /// long is NULL as well.
+    pub(crate) fn rows(&self, keys: &[Key], first: usize, lock: RowLock) -> String {
         let mut cells = String::new();
+        let mut nulls = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             let _ = write!(cells, ", {}", column.text());
+            nulls.push(format!("t.{} IS NULL", quote(&column.name)));
         }
+        let lock = match lock {
+            RowLock::None => "",
+            RowLock::Exclusive => " FOR UPDATE",
+        };
         let selects: Vec<String> = keys
             .iter()
             .enumerate()
             .map(|(place, key)| {
-                let equal: Vec<String> = (0..self.key.len())
-                    .map(|index| {
-                        let column = quote(&self.columns[self.key[index].column].name);
-                        let text = &key.0[index];
-                        format!("t.{column} = {}", self.value(index, text))
-                    })
-                    .collect();
                 format!(
-                    "(SELECT {}{cells} FROM {} AS t WHERE {})",
+                    "(SELECT {}, CONCAT({}){cells} FROM {} AS t WHERE {}{lock})",
                     first + place,
+                    nulls.join(", "),
                     self.source,
-                    equal.join(" AND ")
+                    self.is_at("t.", key)
                 )
             })
             .collect();
         selects.join(" UNION ALL ")
+    }
+
+    /// The predicate that finds a key's row by the index. `prefix` stands before the columns: `t.` or nothing.
+    pub(crate) fn is_at(&self, prefix: &str, key: &Key) -> String {
+        let equal: Vec<String> = (0..self.key.len())
+            .map(|index| {
+                let column = quote(&self.columns[self.key[index].column].name);
+                format!("{prefix}{column} = {}", self.value(index, &key.0[index]))
+            })
+            .collect();
+        equal.join(" AND ")
     }
 
     /// The first 64 bits of a SHA-256 over the length-tagged texts. Whether a column is NULL is asked of the column: a
@@ -261,7 +315,9 @@ impl TablePlan {
 
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    let points = digits.bytes().filter(|byte| *byte == b'.').count();
+    let all = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    all && points <= 1 && digits.len() > points
 }
 
 /// Bytes that are hexadecimal digits already; anything else is no key of this column, and is looked up as nothing.

@@ -14,16 +14,16 @@ use crate::side::{
 };
 
 use super::connect::{MySqlConnection, Texts, failure, no_answer, texts};
-use super::plan::TablePlan;
+use super::plan::{RowLock, TablePlan};
 use super::replay;
 
 /// Look-ups in one statement: enough to save round trips, few enough for the server's parser.
 const LOOK_UPS: usize = 50;
 
 /// One connection to one node, with the plan for its table.
-pub(super) struct MySqlSession {
-    pub(super) connection: MySqlConnection,
-    pub(super) plan: Arc<TablePlan>,
+pub(crate) struct MySqlSession {
+    pub(crate) connection: MySqlConnection,
+    pub(crate) plan: Arc<TablePlan>,
 }
 
 impl MySqlSession {
@@ -141,13 +141,7 @@ impl Session for MySqlSession {
         keys: &'a [Key],
     ) -> BoxFuture<'a, Result<BoxStream<'a, Result<FetchedRow, SideError>>, SideError>> {
         async move {
-            let mut found = Vec::with_capacity(keys.len());
-            for (part, asked) in keys.chunks(LOOK_UPS).enumerate() {
-                let text = self.plan.rows(asked, part * LOOK_UPS);
-                for row in self.connection.all(&text).await? {
-                    found.push(self.fetched(row)?);
-                }
-            }
+            let found = self.look_up(keys, RowLock::None).await?;
             Ok(stream::iter(found.into_iter().map(Ok)).boxed())
         }
         .boxed()
@@ -174,10 +168,27 @@ impl Session for MySqlSession {
 }
 
 impl MySqlSession {
+    /// The rows under these keys that are there.
+    pub(crate) async fn look_up(
+        &mut self,
+        keys: &[Key],
+        lock: RowLock,
+    ) -> Result<Vec<FetchedRow>, SideError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for (part, asked) in keys.chunks(LOOK_UPS).enumerate() {
+            let text = self.plan.rows(asked, part * LOOK_UPS, lock);
+            for row in self.connection.all(&text).await? {
+                found.push(self.fetched(row)?);
+            }
+        }
+        Ok(found)
+    }
+
     fn fetched(&self, row: Texts) -> Result<FetchedRow, SideError> {
         let mut values = row.into_iter();
         let asked = values.next().flatten().and_then(|place| place.parse().ok());
         let asked = asked.ok_or_else(|| self.connection.odd("a row came back that was not asked for"))?;
+        let nulls = values.next().flatten().unwrap_or_default();
         let cells: Box<[Cell]> = values
             .map(|text| Cell {
                 text: text.map(String::into_boxed_str),
@@ -187,6 +198,12 @@ impl MySqlSession {
             return Err(self
                 .connection
                 .odd("a row came back with other columns than were asked for"));
+        }
+        let null = |column: usize| nulls.as_bytes().get(column) == Some(&b'1');
+        if (0..cells.len()).any(|column| cells[column].text.is_none() != null(column)) {
+            return Err(self.connection.odd(
+                "a value is too long to be read; raise max_allowed_packet to more than twice the longest value",
+            ));
         }
         Ok(FetchedRow {
             asked,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::when::Undecided;
 use super::{
-    Action, ActionKind, ApplyMode, CustomValue, DifferenceType, KeySelector, PlanPair, Rule, TableDecisions,
+    Action, ActionKind, ApplyMode, CustomValue, DifferenceType, KeySelector, PlanPair, Rule, StaleRepairs,
+    TableDecisions,
 };
 
 /// The action for a pair, and the part of the plan that said so.
@@ -44,6 +45,14 @@ pub enum NoDecision {
         what: &'static str,
         /// The key's columns.
         key: String,
+    },
+    /// The plan goes by what MySQL and MariaDB do not keep.
+    #[error("{by} of the plan goes by {what}, which MySQL and MariaDB do not keep")]
+    NotKept {
+        /// Rule or override.
+        by: String,
+        /// What is missing.
+        what: &'static str,
     },
     /// No rule matches and there is no default.
     #[error(
@@ -108,6 +117,45 @@ impl<'p> TableDecisions<'p> {
         for (by, action) in self.actions() {
             for column in action.columns() {
                 known(by, column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the plan does well without commit times and origins. Taken as NULL, they would decide about rows without
+    /// anybody noticing.
+    ///
+    /// # Errors
+    /// [`NoDecision::NotKept`].
+    pub fn check_without_commit_times(&self, columns: &[String]) -> Result<(), NoDecision> {
+        let refuse = |by: &str, column: &str| {
+            let what = match column {
+                "commit_ts" => "commit times (commit_ts)",
+                "node_origin" => "origins (node_origin)",
+                _ => return Ok(()),
+            };
+            if columns.iter().any(|known| known == column) {
+                return Ok(());
+            }
+            Err(NoDecision::NotKept {
+                by: by.to_owned(),
+                what,
+            })
+        };
+        for rule in &self.table.rules {
+            for column in rule.when.iter().flat_map(|when| when.columns()) {
+                refuse(&rule.name, column)?;
+            }
+        }
+        for (by, action) in self.actions() {
+            for column in action.columns() {
+                refuse(by, column)?;
+            }
+            if action.stale_repairs() == StaleRepairs::Refused {
+                return Err(NoDecision::NotKept {
+                    by: by.to_owned(),
+                    what: "commit times (allow_stale_repairs: false)",
+                });
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use changeling_core::ident::TableName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,9 @@ pub struct AceSummary {
     /// Whether only rows of one origin are in the report: such a report is for `--recovery-mode`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub origin_only: bool,
+    /// Ours, and only there where nodes have the table under different names: the name by node.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_tables: BTreeMap<String, TableName>,
 }
 
 impl AceSummary {
@@ -103,8 +107,28 @@ impl AceSummary {
                 .map(Timestamp::to_string)
                 .unwrap_or_default(),
             origin_only: header.against_origin.is_some(),
+            node_tables: node_tables(header),
         }
     }
+}
+
+impl AceSummary {
+    /// The table of each node.
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableName> {
+        let table = TableName::new(&*self.schema, &*self.table);
+        let of = |node: &String| self.node_tables.get(node).unwrap_or(&table).clone();
+        self.nodes.iter().map(of).collect()
+    }
+}
+
+fn node_tables(header: &JobHeader) -> BTreeMap<String, TableName> {
+    let tables = header.tables();
+    if tables.iter().all(|table| *table == header.shape.name) {
+        return BTreeMap::new();
+    }
+    let nodes = header.nodes.iter().map(ToString::to_string);
+    nodes.zip(tables).collect()
 }
 
 /// `1h2m3.5s`, `850ms`, as Go writes it.

@@ -1,6 +1,8 @@
 //! The statements of a repair. Parameters are arrays of texts, one a column, cast in the statement: however many rows a
 //! batch has, the text is the same, and the driver needs to know no type.
 
+use changeling_core::ident::TableName;
+
 use crate::model::{Generation, Identity, TableShape};
 use crate::postgres::{quote, quote_table};
 
@@ -24,8 +26,8 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    /// `source` is the table as it is read (`ONLY …` where other tables inherit from it).
-    pub(super) fn new(shape: &TableShape, only: &str, commit_times: CommitTimes) -> Self {
+    /// `only` is the table as it is read (`ONLY …` where other tables inherit from it).
+    pub(super) fn new(shape: &TableShape, name: &TableName, only: &str, commit_times: CommitTimes) -> Self {
         let positions = |fits: &dyn Fn(usize) -> bool| -> Vec<usize> {
             (0..shape.columns.len())
                 .filter(|position| fits(*position))
@@ -40,7 +42,7 @@ impl Statements {
         let table = Table {
             shape,
             only,
-            name: quote_table(&shape.name),
+            name: quote_table(name),
         };
         let read = table.read(commit_times);
         Self {

@@ -1,8 +1,9 @@
 //! What the catalog says about a table that is to be written.
 
-use super::RepairError;
-use crate::model::TableShape;
+use changeling_core::ident::TableName;
+
 use crate::postgres::{PgConnection, quote};
+use crate::repair::RepairError;
 use crate::side::SideError;
 
 /// Another table, or the same, whose rows refer to the table's, or to which they refer.
@@ -33,7 +34,7 @@ pub(super) struct TableFacts {
 }
 
 impl TableFacts {
-    pub(super) async fn read(connection: &mut PgConnection, shape: &TableShape) -> Result<Self, SideError> {
+    pub(super) async fn read(connection: &mut PgConnection, name: &TableName) -> Result<Self, SideError> {
         const FACTS: &str = "SELECT c.relkind = 'r' AND c.relhassubclass, \
              ARRAY(SELECT g.tgname::text FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled = 'O' ORDER BY 1), \
              EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'spock'), \
@@ -47,7 +48,6 @@ impl TableFacts {
            FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
            WHERE n.nspname = $1 AND c.relname = $2";
         let statement = connection.prepare(FACTS).await?;
-        let name = &shape.name;
         let client = connection.client();
         let row = connection
             .patient(client.query_one(&statement, &[&name.schema, &name.table]))

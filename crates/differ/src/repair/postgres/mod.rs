@@ -1,0 +1,8 @@
+//! PostgreSQL as the target of a repair.
+
+mod facts;
+mod scribe;
+mod statement;
+mod target;
+
+pub(super) use target::{PgTarget, origin_name};

@@ -1,0 +1,8 @@
+//! MySQL and MariaDB: every test on both, the nodes being two schemas of one server.
+
+mod care;
+mod constraints;
+mod masses;
+mod modes;
+mod stage;
+mod types;
