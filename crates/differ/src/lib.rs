@@ -2,6 +2,7 @@
 //!
 //! * [`cluster`] – which nodes there are;
 //! * [`engine`] – compares one table on several nodes;
+//! * [`journal`] – what a comparison has established, so that it can be resumed;
 //! * [`model`] – the words that engine, reports, rerun and repair share;
 //! * [`repair`] – making differing rows equal;
 //! * [`rerun`] – what has become of the differences of a report;
@@ -11,6 +12,7 @@
 
 pub mod cluster;
 pub mod engine;
+pub mod journal;
 pub mod model;
 pub mod mysql;
 pub mod postgres;

@@ -169,10 +169,22 @@ pub trait Session: Send {
     fn canceller(&self) -> Arc<dyn Canceller>;
 }
 
+/// What must not have changed on a node between two runs that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideIdentity {
+    /// Which server, database and table it is; no address, which may change, and no secret.
+    pub server: String,
+    /// By what it sorts the key.
+    pub order: String,
+}
+
 /// A node and its table.
 pub trait Side: Send + Sync + 'static {
     /// The node.
     fn node(&self) -> &NodeName;
+
+    /// Which table it is, and in what order ranges are cut out of it.
+    fn identity(&self) -> SideIdentity;
 
     /// About how many rows its table has: a hint on whom to ask for cuts, nothing more.
     fn estimate(&self) -> f64;

@@ -1,6 +1,7 @@
 //! `changeling table-diff`: ACE's shape and flags, and our own.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -85,6 +86,13 @@ pub struct TableDiffArgs {
     /// Look only at this share of the ranges, chosen at random; such a job never says that tables match.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub sample: Option<f64>,
+    /// Go on with a comparison that was killed, cancelled or left something unknown: the journal that it left beside its
+    /// report. Ranges that it has finished are not compared again; everything else about the comparison must be the same.
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["count_only", "no_journal"])]
+    pub resume: Option<PathBuf>,
+    /// Keep no journal: a comparison that is killed cannot be resumed then.
+    #[arg(long)]
+    pub no_journal: bool,
     /// Say what would be run, and touch nothing.
     #[arg(long)]
     pub explain: bool,

@@ -1,5 +1,6 @@
 //! `changeling table-diff`.
 
+mod journal;
 mod nodes;
 mod output;
 mod progress;
@@ -12,6 +13,7 @@ use anyhow::Context as _;
 use changeling_core::actor::{ActorHost, HostOptions};
 use changeling_core::ident::TableName;
 use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
+use changeling_differ::journal::{JobIdentity, Journal};
 use changeling_differ::model::{Comparison, JobSummary, TableShape};
 use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
 use changeling_differ::postgres::{ColumnChoice, PgCluster, PgTerms, SnapshotMode};
@@ -23,7 +25,6 @@ use crate::render::screen::{ProgressMode, Screen};
 use crate::signal::Signals;
 
 pub use nodes::{Nodes, nodes_of_any_kind};
-use output::Report;
 
 /// Exit status for a mistake in the arguments.
 pub const USAGE: u8 = 3;
@@ -94,10 +95,17 @@ async fn compare(
         .iter()
         .map(|side| side.estimate())
         .fold(0.0, f64::max);
-    let report = Report::new(arguments, table);
-    let sink = report.sink();
-    let subject = subject(prepared, arguments);
-    let job = DiffJob::start(&host, subject, settings(arguments), sink, stop);
+    let told = prepared.notes.len();
+    let (subject, settings) = (subject(prepared, arguments), settings(arguments));
+    let opened = journal::open(arguments, table, &JobIdentity::of(&subject, &settings))?;
+    if let Some(finished) = opened.journal.as_ref().map(Journal::finished_ranges)
+        && arguments.resume.is_some()
+    {
+        screen.complain(&format!("note: resumed; {finished} ranges are done already\n"));
+    }
+    let kept = opened.journal.as_ref().map(|journal| journal.path().to_owned());
+    let report = opened.report;
+    let job = DiffJob::start_with(&host, subject, settings, report.sink(), opened.journal, stop);
     screen.show_bar(mode(arguments));
     let shown = tokio::spawn(progress::show(job.state(), estimate, screen.clone()));
     let summary = tokio::select! {
@@ -110,14 +118,25 @@ async fn compare(
     };
     shown.abort();
     screen.hide_bar();
-    let summary = summary?;
+    let summary = match (summary, &kept) {
+        (Err(error), Some(kept)) => {
+            return Err(anyhow::Error::new(error).context(journal::how_to_go_on(kept)));
+        }
+        (summary, _) => summary?,
+    };
     let written = tokio::task::spawn_blocking({
         let summary = summary.clone();
         move || report.write(&summary)
     });
     let files = written.await.context("the report was not written")??;
+    // Not before: until here the journal is the only thing that a crash leaves whole.
+    let left = kept.filter(|kept| !journal::conclude(kept, &summary, arguments.fail_fast, screen));
     if !arguments.talk.quiet || summary.verdict.exit_code() != 0 {
-        screen.print(&output::outcome(&summary, table, &files));
+        let notes = summary.notes.get(told..).unwrap_or_default();
+        screen.print(&output::outcome(&summary, table, &files, notes));
+        if let Some(left) = &left {
+            screen.print(&format!("  {}\n", journal::how_to_go_on(left)));
+        }
     }
     Ok(summary)
 }

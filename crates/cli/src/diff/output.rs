@@ -128,7 +128,12 @@ impl DifferenceSink for Nothing {
 }
 
 /// What came out, for people.
-pub(super) fn outcome(summary: &JobSummary, table: &TableName, files: &[PathBuf]) -> String {
+pub(super) fn outcome(
+    summary: &JobSummary,
+    table: &TableName,
+    files: &[PathBuf],
+    notes: &[String],
+) -> String {
     let mut text = String::new();
     let names: Vec<&str> = summary.nodes.iter().map(|node| node.node.as_str()).collect();
     let head = match summary.verdict {
@@ -167,6 +172,9 @@ pub(super) fn outcome(summary: &JobSummary, table: &TableName, files: &[PathBuf]
         let _ = writeln!(text, "  a sample of {share}: the rest is not known");
     }
     unknown(summary, &mut text);
+    for note in notes {
+        let _ = writeln!(text, "  {note}");
+    }
     for file in files {
         let _ = writeln!(text, "  report: {}", file.display());
     }

@@ -8,12 +8,13 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::model::{Comparison, NodeName, TableShape};
-use crate::side::{Session, Side, SideError, SideErrorKind};
+use crate::side::{Session, Side, SideError, SideErrorKind, SideIdentity};
 
 use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
 use super::catalog::PgTable;
 use super::connect::{PgConnection, PgServer};
 use super::filter::{FilterError, check_filter};
+use super::identity;
 use super::origin::Origins;
 use super::plan::{RowHash, TablePlan};
 use super::probe;
@@ -127,22 +128,29 @@ impl PgCluster {
             slots.extend(replay::subscribed(connection).await?);
         }
         let mut origins = Vec::with_capacity(nodes.len());
+        let mut identities = Vec::with_capacity(nodes.len());
         let mut replays = Vec::with_capacity(nodes.len());
         for ((connection, table), plan) in connections.iter_mut().zip(&tables).zip(&mut plans) {
             plan.hash = hash;
             check_statements(connection, plan).await?;
+            identities.push(SideIdentity {
+                server: identity::server(connection, table).await?,
+                order: identity::order(table, plan),
+            });
             origins.push(Arc::new(Origins::read(connection).await?));
             replays.push(Replay::of(connection, &slots, table.oid).await?);
         }
         let keepers = keepers(connections, &replays, snapshot, patience).await?;
         let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
-        for (index, (plan, (replay, keeper))) in plans
+        for (index, ((plan, identity), (replay, keeper))) in plans
             .into_iter()
+            .zip(identities)
             .zip(replays.into_iter().zip(keepers))
             .enumerate()
         {
             sides.push(Arc::new(PgSide {
                 server: nodes[index].server.clone(),
+                identity,
                 estimate: tables[index].estimate,
                 plan: Arc::new(plan),
                 origins: Arc::clone(&origins[index]),
@@ -240,6 +248,7 @@ async fn common_hash(
 /// One node.
 struct PgSide {
     server: PgServer,
+    identity: SideIdentity,
     estimate: f64,
     plan: Arc<TablePlan>,
     origins: Arc<Origins>,
@@ -250,6 +259,10 @@ struct PgSide {
 impl Side for PgSide {
     fn node(&self) -> &NodeName {
         self.server.node()
+    }
+
+    fn identity(&self) -> SideIdentity {
+        self.identity.clone()
     }
 
     fn estimate(&self) -> f64 {

@@ -11,6 +11,7 @@ mod cluster;
 mod connect;
 mod filter;
 mod ident;
+mod identity;
 mod options;
 mod origin;
 mod plan;

@@ -7,5 +7,6 @@ mod equality;
 mod inflight;
 mod mutation;
 mod mysql;
+mod resume;
 mod supervision;
 mod world;

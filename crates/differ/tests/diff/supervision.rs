@@ -9,7 +9,7 @@ use changeling_differ::engine::DiffSubject;
 use changeling_differ::model::{Key, NodeName, Verdict};
 use changeling_differ::range::KeyRange;
 use changeling_differ::side::{
-    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, Session, Side, SideError,
+    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, Session, Side, SideError, SideIdentity,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -244,6 +244,10 @@ struct FaultySession {
 impl Side for Faulty {
     fn node(&self) -> &NodeName {
         self.side.node()
+    }
+
+    fn identity(&self) -> SideIdentity {
+        self.side.identity()
     }
 
     fn estimate(&self) -> f64 {

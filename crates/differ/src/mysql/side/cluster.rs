@@ -10,10 +10,10 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, NodeName, TableShape};
 use crate::postgres::{ColumnChoice, Disagreement, PrepareError};
 use crate::range::KeyRange;
-use crate::side::{Session, Side, SideError};
+use crate::side::{Session, Side, SideError, SideIdentity};
 
 use super::catalog::{MySqlColumn, MySqlKey, MySqlTable};
-use super::connect::MySqlServer;
+use super::connect::{MySqlConnection, MySqlServer};
 use super::plan::{PlannedColumn, PlannedKey, TablePlan, TextForm};
 use super::session::MySqlSession;
 
@@ -86,6 +86,10 @@ impl MySqlCluster {
                 .await?;
             sides.push(Arc::new(MySqlSide {
                 server: node.server.clone(),
+                identity: SideIdentity {
+                    server: server_identity(connection, table).await?,
+                    order: order(table, &shape, &plan),
+                },
                 estimate: table.estimate,
                 plan: Arc::new(plan),
             }));
@@ -304,9 +308,47 @@ fn plan(
     }
 }
 
+/// Which table this is, for a comparison that is resumed later: the server by the number that it gave itself where it
+/// has one.
+async fn server_identity(connection: &mut MySqlConnection, table: &MySqlTable) -> Result<String, SideError> {
+    let rows = connection
+        .all(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+             ('server_uuid', 'server_uid', 'server_id', 'hostname', 'port', 'datadir')",
+        )
+        .await?;
+    let value = |wanted: &str| {
+        let mut rows = rows.iter();
+        rows.find(|row| row.first().and_then(Option::as_deref) == Some(wanted))
+            .and_then(|row| row.get(1).cloned().flatten())
+    };
+    let server = match value("server_uuid").or_else(|| value("server_uid")) {
+        Some(number) => number,
+        None => ["server_id", "hostname", "port", "datadir"]
+            .map(|name| format!("{name} {}", value(name).unwrap_or_default()))
+            .join(", "),
+    };
+    Ok(format!("table {} of server {server}", table.name))
+}
+
+/// What the order of the key depends on.
+fn order(table: &MySqlTable, shape: &TableShape, plan: &TablePlan) -> String {
+    let parts = shape.key_columns().zip(&plan.key).map(|(shaped, key)| {
+        if key.by_bytes {
+            return format!("{} by the bytes of its text", shaped.name);
+        }
+        let column = find(table, &shaped.name);
+        let kind = column.map_or("", |column| &column.type_text);
+        let sorting = column.map_or("", |column| &column.sorting);
+        format!("{} {kind} {sorting}", shaped.name).trim_end().to_owned()
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// One node.
 struct MySqlSide {
     server: MySqlServer,
+    identity: SideIdentity,
     estimate: f64,
     plan: Arc<TablePlan>,
 }
@@ -314,6 +356,10 @@ struct MySqlSide {
 impl Side for MySqlSide {
     fn node(&self) -> &NodeName {
         self.server.node()
+    }
+
+    fn identity(&self) -> SideIdentity {
+        self.identity.clone()
     }
 
     fn estimate(&self) -> f64 {
