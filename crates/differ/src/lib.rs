@@ -8,6 +8,7 @@
 //! * [`rerun`] – what has become of the differences of a report;
 //! * [`report`] – what was found, as files: NDJSON, ACE's JSON, CSV, one page of HTML;
 //! * [`side`] and [`range`] – what the engine asks of a server; [`postgres`] answers;
+//! * [`throttle`] – when no range is given out, out of kindness to the servers;
 //! * [`mysql`] – proves, inside one MySQL or MariaDB server, that a ghost table equals its original.
 
 pub mod cluster;
@@ -21,3 +22,4 @@ pub mod repair;
 pub mod report;
 pub mod rerun;
 pub mod side;
+pub mod throttle;

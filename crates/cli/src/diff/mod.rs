@@ -12,12 +12,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use changeling_core::actor::{ActorHost, HostOptions};
 use changeling_core::ident::TableName;
-use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
+use changeling_differ::engine::{Care, DiffJob, DiffSettings, DiffSubject, Recheck};
 use changeling_differ::journal::{JobIdentity, Journal};
 use changeling_differ::model::{Comparison, JobSummary, TableShape};
 use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
 use changeling_differ::postgres::{ColumnChoice, PgCluster, PgTerms, SnapshotMode};
 use changeling_differ::side::Side;
+use changeling_differ::throttle::Throttle;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::diff::{Compare, Progress, Snapshot, TableDiffArgs};
@@ -96,6 +97,15 @@ async fn compare(
         .map(|side| side.estimate())
         .fold(0.0, f64::max);
     let told = prepared.notes.len();
+    let terms = arguments.kindness.terms();
+    let throttle = match terms.is_off() {
+        true => None,
+        false => Some(
+            Throttle::start(&prepared.sides, &terms)
+                .await
+                .context("load or lag cannot be read")?,
+        ),
+    };
     let (subject, settings) = (subject(prepared, arguments), settings(arguments));
     let opened = journal::open(arguments, table, &JobIdentity::of(&subject, &settings))?;
     if let Some(finished) = opened.journal.as_ref().map(Journal::finished_ranges)
@@ -105,7 +115,11 @@ async fn compare(
     }
     let kept = opened.journal.as_ref().map(|journal| journal.path().to_owned());
     let report = opened.report;
-    let job = DiffJob::start_with(&host, subject, settings, report.sink(), opened.journal, stop);
+    let care = Care {
+        journal: opened.journal,
+        throttle,
+    };
+    let job = DiffJob::start_with(&host, subject, settings, report.sink(), care, stop);
     screen.show_bar(mode(arguments));
     let shown = tokio::spawn(progress::show(job.state(), estimate, screen.clone()));
     let summary = tokio::select! {
@@ -239,6 +253,8 @@ fn settings(arguments: &TableDiffArgs) -> DiffSettings {
         children: arguments.children(processors),
         block_size: arguments.block_size,
         compare_unit_size: arguments.compare_unit_size,
+        block_time: arguments.kindness.block_time,
+        nice_ratio: arguments.kindness.nice_ratio,
         stop_after: if arguments.fail_fast {
             Some(NonZeroU64::MIN)
         } else {

@@ -13,6 +13,7 @@ use crate::model::{
     Comparison, DifferenceSink, JobHeader, JobSummary, NodeSummary, SinkError, TableShape, Verdict,
 };
 use crate::side::Side;
+use crate::throttle::Throttle;
 
 use super::child::DiffChild;
 use super::collector::{Outlet, Records, SharedTally, collect, take};
@@ -36,6 +37,15 @@ pub struct DiffSubject {
     pub concurrency_factor: f64,
     /// What the operator should know.
     pub notes: Vec<String>,
+}
+
+/// What a comparison may have beside what it needs.
+#[derive(Debug, Default)]
+pub struct Care {
+    /// What was done before, and is kept of what is done now.
+    pub journal: Option<Journal>,
+    /// When to wait.
+    pub throttle: Option<Throttle>,
 }
 
 /// A comparison that ended without a summary.
@@ -67,27 +77,28 @@ impl DiffJob {
         sink: Box<dyn DifferenceSink>,
         cancel: CancellationToken,
     ) -> Self {
-        Self::start_with(host, subject, settings, sink, None, cancel)
+        Self::start_with(host, subject, settings, sink, Care::default(), cancel)
     }
 
-    /// Starts comparing, or goes on where an earlier run has left off: what the journal says is done is not compared
-    /// again, and what was found there is handed to `sink` first. From then on the journal is kept.
+    /// Starts comparing with a journal, or goes on where an earlier run has left off: what the journal says is done is
+    /// not compared again, and what was found there is handed to `sink` first. From then on the journal is kept.
+    ///
+    /// While the throttle has a reason no range is given out; a critical load ends the job as if it were cancelled.
     #[must_use]
     pub fn start_with(
         host: &ActorHost,
         subject: DiffSubject,
         settings: DiffSettings,
         sink: Box<dyn DifferenceSink>,
-        journal: Option<Journal>,
+        care: Care,
         cancel: CancellationToken,
     ) -> Self {
         let (report, state) = watch::channel(DiffState::default());
-        let records = Places { sink, journal };
         let run = host.handle().spawn(run(
             host.clone(),
             subject,
             settings,
-            records,
+            (sink, care),
             cancel.clone(),
             report,
         ));
@@ -128,21 +139,16 @@ impl Drop for DiffJob {
     }
 }
 
-/// Where everything is written, before the start.
-struct Places {
-    sink: Box<dyn DifferenceSink>,
-    journal: Option<Journal>,
-}
-
 async fn run(
     host: ActorHost,
     subject: DiffSubject,
     settings: DiffSettings,
-    places: Places,
+    (mut sink, care): (Box<dyn DifferenceSink>, Care),
     cancel: CancellationToken,
     report: watch::Sender<DiffState>,
 ) -> Result<JobSummary, JobError> {
-    let Places { mut sink, journal } = places;
+    // The throttle reads on as long as it is kept: until the end.
+    let Care { journal, throttle } = care;
     let mut header = header(&subject, &settings);
     let earlier = journal.as_ref().map(Journal::prior).cloned().unwrap_or_default();
     if let Some(first) = earlier.sittings.first() {
@@ -169,11 +175,12 @@ async fn run(
         settings.stop_after,
         stop.clone(),
     ));
-    let opening = Opening::of(
+    let mut opening = Opening::of(
         &earlier,
         subject.sides.len(),
         keeps_journal.then(|| outlet.clone()),
     );
+    opening.throttle = throttle.as_ref().map(Throttle::board);
     let last = supervise(
         &host, &subject, &settings, &header, outlet, &tally, &stop, opening, report,
     )
@@ -185,6 +192,7 @@ async fn run(
         journal.close().await?;
     }
     let mut state = last?;
+    drop(throttle);
     state.found = tally.read();
     let mut summary = summary(&subject, &settings, &state, Ended::of(&state, &cancel));
     summary.notes.extend(earlier.note(summary.ranges));
@@ -314,7 +322,7 @@ impl Ended {
     fn of(state: &DiffState, cancel: &CancellationToken) -> Self {
         if state.found.enough {
             Self::Enough
-        } else if cancel.is_cancelled() {
+        } else if cancel.is_cancelled() || state.critical.is_some() {
             Self::Cancelled
         } else {
             Self::Exhausted
@@ -328,6 +336,7 @@ fn summary(subject: &DiffSubject, settings: &DiffSettings, state: &DiffState, en
     if ended == Ended::Cancelled {
         notes.push("cancelled: ranges that were not compared are unknown".into());
     }
+    notes.extend(state.critical.as_deref().map(str::to_owned));
     let nodes = subject.sides.iter().enumerate().map(|(index, side)| NodeSummary {
         node: side.node().clone(),
         rows: state.rows.get(index).copied().unwrap_or(0),

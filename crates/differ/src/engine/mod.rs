@@ -27,6 +27,6 @@ mod task;
 
 pub use again::{KeySource, LookError, look_at_keys};
 pub use collector::Tally;
-pub use job::{DiffJob, DiffSubject, JobError};
+pub use job::{Care, DiffJob, DiffSubject, JobError};
 pub use settings::{DiffSettings, Recheck};
 pub use supervisor::{CancelJob, DiffState};

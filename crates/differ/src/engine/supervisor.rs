@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use actix::fut::{ActorFutureExt, wrap_future};
+use actix::fut::{ActorFutureExt, ActorStreamExt, wrap_future, wrap_stream};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Message};
 use changeling_core::actor::{Observe, answer_get_state};
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use crate::journal::{DoneBlock, Gap, Prior};
 use crate::model::{JobSummary, UnknownRange};
 use crate::range::KeyRange;
 use crate::side::{SideError, SideErrorKind};
+use crate::throttle::Board;
 
 use super::child::DiffChild;
 use super::collector::{Outlet, SharedTally, Tally};
@@ -66,6 +67,10 @@ pub struct DiffState {
     pub walked: bool,
     /// Ranges that were given up because the job was to end.
     pub abandoned: u64,
+    /// Why no range is given out now.
+    pub throttled: Option<Arc<str>>,
+    /// The load for which the job ended itself.
+    pub critical: Option<Arc<str>>,
     /// What was found.
     pub found: Tally,
     /// Bytes of findings on their way to the report.
@@ -104,6 +109,10 @@ pub(super) struct DiffSupervisor {
     settled_before: u64,
     /// Marks on their way there.
     marks: usize,
+    /// When to wait.
+    throttle: Option<watch::Receiver<Board>>,
+    /// Children that rest after a range.
+    resting: usize,
     pace: Pace,
     lot: Option<Lot>,
     failures_in_a_row: u32,
@@ -133,6 +142,8 @@ pub(super) struct Opening {
     settled: u64,
     /// The way to the journal, if there is one.
     journal: Option<Outlet>,
+    /// When to wait.
+    pub(super) throttle: Option<watch::Receiver<Board>>,
 }
 
 impl Opening {
@@ -163,6 +174,7 @@ impl Opening {
             state,
             settled: prior.settled(),
             journal,
+            throttle: None,
         }
     }
 }
@@ -195,6 +207,7 @@ impl DiffSupervisor {
             state,
             settled,
             journal,
+            throttle,
         } = staffing.opening;
         let mut supervisor = Self {
             lot: settings.sample.map(Lot::new),
@@ -216,6 +229,8 @@ impl DiffSupervisor {
             journal,
             settled_before: settled,
             marks: 0,
+            throttle,
+            resting: 0,
             failures_in_a_row: 0,
             given_up: None,
         };
@@ -244,6 +259,7 @@ impl DiffSupervisor {
 
     /// Gives out what can be given out, and ends when nothing is left.
     fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.heed_throttle();
         if self.cancel.is_cancelled() {
             self.state.abandoned += (self.pending.len() + self.gaps.len()) as u64;
             self.pending.clear();
@@ -251,7 +267,8 @@ impl DiffSupervisor {
         }
         self.give_up_rest();
         while !self.pending.is_empty()
-            && self.state.running < self.settings.children.get() as usize
+            && self.state.throttled.is_none()
+            && self.state.running + self.resting < self.settings.children.get() as usize
             && self.marks < MARKS_UNDER_WAY
         {
             let child = self.idle.pop().unwrap_or_else(|| {
@@ -269,16 +286,47 @@ impl DiffSupervisor {
         self.publish(ctx);
     }
 
+    /// Looks whether to wait, or to end.
+    fn heed_throttle(&mut self) {
+        let Some(throttle) = &self.throttle else {
+            return;
+        };
+        let board = throttle.borrow();
+        self.state.throttled = board.reason();
+        if let (None, Some(why)) = (&self.state.critical, board.critical()) {
+            tracing::error!(%why, "the comparison ends");
+            self.state.critical = Some(why);
+            self.cancel.cancel();
+        }
+    }
+
+    /// Gives a child its rest after a range that took so long.
+    fn rest(&mut self, child: Addr<DiffChild>, took: Duration, ctx: &mut Context<Self>) {
+        let rest =
+            Duration::try_from_secs_f64(took.as_secs_f64() * self.settings.nice_ratio).unwrap_or_default();
+        if rest.is_zero() {
+            self.idle.push(child);
+            return;
+        }
+        self.resting += 1;
+        ctx.run_later(rest, move |actor, ctx| {
+            actor.resting -= 1;
+            actor.idle.push(child);
+            actor.pump(ctx);
+        });
+    }
+
     fn start(&mut self, child: Addr<DiffChild>, task: RangeTask, ctx: &mut Context<Self>) {
         self.state.running += 1;
         self.state.most_running = self.state.most_running.max(self.state.running);
         // One message to a child that is idle: its mailbox is empty.
         let answer = child.send(task.clone());
+        let began = Instant::now();
         ctx.spawn(wrap_future(answer).map(move |answer, actor: &mut Self, ctx| {
             actor.state.running -= 1;
             match answer {
                 Ok(Ok(outcome)) => {
-                    actor.idle.push(child);
+                    actor.rest(child, began.elapsed(), ctx);
                     actor.settle(task, outcome, ctx);
                 }
                 // The panic was logged where it happened. The address is dropped, and the child with it.
@@ -566,6 +614,14 @@ impl Actor for DiffSupervisor {
         // Children answer a cancelled job by themselves; this only ends a wait before another try.
         let cancelled = self.cancel.clone().cancelled_owned();
         ctx.spawn(wrap_future(cancelled).map(|(), actor: &mut Self, ctx| actor.pump(ctx)));
+        if let Some(throttle) = self.throttle.clone() {
+            let changes = futures_util::stream::unfold(throttle, async |mut throttle| {
+                throttle.changed().await.ok()?;
+                Some(((), throttle))
+            });
+            let heeded = wrap_stream(changes).map(|(), actor: &mut Self, ctx| actor.pump(ctx));
+            ctx.spawn(heeded.finish());
+        }
     }
 }
 

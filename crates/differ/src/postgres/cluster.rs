@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::model::{Comparison, NodeName, TableShape};
-use crate::side::{Session, Side, SideError, SideErrorKind, SideIdentity};
+use crate::side::{Session, Side, SideError, SideErrorKind, SideIdentity, Vitals};
 
 use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
 use super::catalog::PgTable;
@@ -22,6 +22,7 @@ use super::replay::{self, Replay};
 use super::session::{PgSession, Sight};
 use super::snapshot::{self, Keeper, SnapshotMode};
 use super::statement::RangeForm;
+use super::vitals::PgVitals;
 
 /// A node of the comparison.
 #[derive(Clone, Debug)]
@@ -281,6 +282,15 @@ impl Side for PgSide {
                 sight: Sight::Present,
             });
             Ok(session)
+        }
+        .boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        async move {
+            let connection = self.server.connect(&[]).await?;
+            let vitals: Box<dyn Vitals> = Box::new(PgVitals { connection });
+            Ok(vitals)
         }
         .boxed()
     }

@@ -21,6 +21,7 @@ mod session;
 mod snapshot;
 mod statement;
 mod tls;
+mod vitals;
 
 pub use agreement::{ColumnChoice, Disagreement};
 pub use cluster::{PgCluster, PgNode, PgTerms, PrepareError};

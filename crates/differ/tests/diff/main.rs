@@ -5,6 +5,7 @@
 
 mod equality;
 mod inflight;
+mod kindness;
 mod mutation;
 mod mysql;
 mod resume;

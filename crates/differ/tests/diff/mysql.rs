@@ -17,7 +17,7 @@ use crate::world::{Kept, Outcome, Running, host};
 
 type Result = changeling_support::Result<()>;
 
-fn node(name: &str, server: &Server, schema: &str) -> MySqlNode {
+pub(crate) fn node(name: &str, server: &Server, schema: &str) -> MySqlNode {
     MySqlNode {
         server: MySqlServer::new(
             NodeName::new(name),

@@ -4,13 +4,13 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use changeling_differ::engine::{DiffJob, DiffSubject};
+use changeling_differ::engine::{Care, DiffJob, DiffSubject};
 use changeling_differ::journal::{JobIdentity, Journal};
 use changeling_differ::model::{Key, Verdict};
 use changeling_differ::range::KeyRange;
 use changeling_differ::side::{
     Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, Session, Side, SideError, SideErrorKind,
-    SideIdentity,
+    SideIdentity, Vitals,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -62,6 +62,10 @@ impl Side for Watched {
             });
             Ok(session)
         })
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        self.side.vitals()
     }
 
     fn statements(&self) -> Vec<(&'static str, String)> {
@@ -181,7 +185,10 @@ impl Desk {
             subject,
             self.world.settings.clone(),
             Box::new(kept.clone()),
-            Some(journal.unwrap()),
+            Care {
+                journal: Some(journal.unwrap()),
+                ..Care::default()
+            },
             cancel,
         );
         Running::of(job, kept, host)

@@ -10,6 +10,7 @@ use changeling_differ::model::{Key, NodeName, Verdict};
 use changeling_differ::range::KeyRange;
 use changeling_differ::side::{
     Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, Session, Side, SideError, SideIdentity,
+    Vitals,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -262,6 +263,10 @@ impl Side for Faulty {
             });
             Ok(session)
         })
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        self.side.vitals()
     }
 
     fn statements(&self) -> Vec<(&'static str, String)> {

@@ -10,12 +10,13 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, NodeName, TableShape};
 use crate::postgres::{ColumnChoice, Disagreement, PrepareError};
 use crate::range::KeyRange;
-use crate::side::{Session, Side, SideError, SideIdentity};
+use crate::side::{Session, Side, SideError, SideIdentity, Vitals};
 
 use super::catalog::{MySqlColumn, MySqlKey, MySqlTable};
 use super::connect::{MySqlConnection, MySqlServer};
 use super::plan::{PlannedColumn, PlannedKey, TablePlan, TextForm};
 use super::session::MySqlSession;
+use super::vitals::MySqlVitals;
 
 /// A node of the comparison.
 #[derive(Clone, Debug)]
@@ -373,6 +374,15 @@ impl Side for MySqlSide {
                 plan: Arc::clone(&self.plan),
             });
             Ok(session)
+        }
+        .boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        async move {
+            let connection = self.server.connect().await?;
+            let vitals: Box<dyn Vitals> = Box::new(MySqlVitals { connection });
+            Ok(vitals)
         }
         .boxed()
     }

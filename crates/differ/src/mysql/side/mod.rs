@@ -11,6 +11,7 @@ mod connect;
 mod plan;
 mod replay;
 mod session;
+mod vitals;
 
 pub use cluster::{MySqlCluster, MySqlNode, MySqlTerms};
 pub use connect::MySqlServer;
