@@ -219,4 +219,8 @@ pub trait Side: Send + Sync + 'static {
 
     /// The statements that will be run, for `--explain`: a title and the text of each.
     fn statements(&self) -> Vec<(&'static str, String)>;
+
+    /// How the server would run the two that count, over the whole table, in its own words: a title and lines each.
+    /// Nothing is run.
+    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>>;
 }

@@ -98,7 +98,13 @@ pub struct TableDiffArgs {
     /// Keep no journal: a comparison that is killed cannot be resumed then.
     #[arg(long)]
     pub no_journal: bool,
-    /// Say what would be run, and touch nothing.
+    /// Compare again and again, in the foreground, until a signal; needs --every. Ends with the status of the last run.
+    #[arg(short = 'S', long, requires = "every", conflicts_with_all = ["resume", "explain"])]
+    pub schedule: bool,
+    /// Time from the beginning of a run to that of the next; a run that takes longer delays the next.
+    #[arg(short, long, requires = "schedule", value_name = "TIME", value_parser = duration)]
+    pub every: Option<Duration>,
+    /// Say what would be run and how the servers would run it, and touch nothing.
     #[arg(long)]
     pub explain: bool,
     /// How long one statement may take on a server.
@@ -404,6 +410,9 @@ mod tests {
     #[case(&["demo", "a.b", "-c", "5"])]
     #[case(&["demo", "a.b", "-b", "0"])]
     #[case(&["demo", "a.b", "--sample", "1"])]
+    #[case(&["demo", "a.b", "--schedule"])]
+    #[case(&["demo", "a.b", "--every", "5s"])]
+    #[case(&["demo", "a.b", "-S", "-e", "5s", "--resume", "j"])]
     #[case(&["demo", "a.b", "--max-load", "backends"])]
     #[case(&["demo", "a.b", "--nice-ratio", "101"])]
     #[case(&["demo", "a.b", "--resume", "j", "--no-journal"])]

@@ -4,6 +4,7 @@ mod journal;
 mod nodes;
 mod output;
 mod progress;
+mod schedule;
 
 use std::num::NonZeroU64;
 use std::process::ExitCode;
@@ -59,13 +60,32 @@ impl DiffError {
 /// # Errors
 /// There is no verdict.
 pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode, DiffError> {
+    let status = match arguments.every {
+        Some(every) => schedule::repeat(every, arguments, screen).await?,
+        None => once(arguments, screen).await?.status,
+    };
+    Ok(ExitCode::from(status))
+}
+
+/// How a run ended.
+struct Ended {
+    /// The program's exit status.
+    status: u8,
+    /// Whether it was told to.
+    cancelled: bool,
+}
+
+async fn once(arguments: &TableDiffArgs, screen: &Screen) -> Result<Ended, DiffError> {
     let (cluster, schema, table) = arguments.subject().map_err(DiffError::Usage)?;
     let table = TableName::new(schema, table);
     let nodes = nodes_of_any_kind(&arguments.nodes, cluster, &table, arguments.statement_timeout)?;
     let prepared = prepare(arguments, nodes).await?;
     if arguments.explain {
-        screen.print(&output::explanation(&prepared, arguments));
-        return Ok(ExitCode::SUCCESS);
+        screen.print(&output::explanation(&prepared, arguments).await?);
+        return Ok(Ended {
+            status: 0,
+            cancelled: false,
+        });
     }
     if arguments.ensure_pgcrypto {
         screen.complain("note: --ensure-pgcrypto: no extension is needed, and none was created\n");
@@ -74,7 +94,10 @@ pub async fn run(arguments: &TableDiffArgs, screen: &Screen) -> Result<ExitCode,
         screen.complain(&format!("note: {note}\n"));
     }
     let summary = compare(arguments, prepared, &table, screen).await?;
-    Ok(ExitCode::from(summary.verdict.exit_code()))
+    Ok(Ended {
+        status: summary.verdict.exit_code(),
+        cancelled: summary.cancelled,
+    })
 }
 
 async fn compare(
@@ -85,7 +108,7 @@ async fn compare(
 ) -> anyhow::Result<JobSummary> {
     let stop = CancellationToken::new();
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let watching = tokio::spawn(signals.watch(stop.clone()));
+    let mut watching = tokio::spawn(signals.watch(stop.clone()));
     let host = ActorHost::start(HostOptions {
         runtime: Some(tokio::runtime::Handle::current()),
         ..HostOptions::default()
@@ -125,12 +148,13 @@ async fn compare(
     let summary = tokio::select! {
         summary = job.finished() => summary,
         // The second signal: at once.
-        status = watching => {
+        status = &mut watching => {
             screen.hide_bar();
             std::process::exit(status.map_or(i32::from(FAILED), i32::from));
         }
     };
     shown.abort();
+    watching.abort();
     screen.hide_bar();
     let summary = match (summary, &kept) {
         (Err(error), Some(kept)) => {
@@ -193,10 +217,9 @@ fn mysql_terms(arguments: &TableDiffArgs) -> Result<MySqlTerms, DiffError> {
         comparison,
         filter,
         needs_commit_times,
-        snapshot,
         ..
     } = terms(arguments);
-    if needs_commit_times || snapshot != SnapshotMode::None {
+    if needs_commit_times || arguments.snapshot != Snapshot::None {
         return Err(DiffError::Usage(
             "--until, --against-origin and --snapshot need PostgreSQL".into(),
         ));
@@ -220,7 +243,9 @@ fn terms(arguments: &TableDiffArgs) -> PgTerms {
         comparison: comparison(arguments),
         filter: arguments.table_filter.clone(),
         needs_commit_times: arguments.until.is_some() || arguments.against_origin.is_some(),
+        // An explanation holds no snapshot and waits for nobody.
         snapshot: match arguments.snapshot {
+            _ if arguments.explain => SnapshotMode::None,
             Snapshot::None => SnapshotMode::None,
             Snapshot::Node => SnapshotMode::Node,
             Snapshot::Fenced => SnapshotMode::Fenced,

@@ -204,7 +204,7 @@ fn unknown(summary: &JobSummary, text: &mut String) {
 }
 
 /// What would be run.
-pub(super) fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> String {
+pub(super) async fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> anyhow::Result<String> {
     let shape = &prepared.shape;
     let key: Vec<&str> = shape.key_columns().map(|column| column.name.as_str()).collect();
     let mut text = format!(
@@ -232,6 +232,10 @@ pub(super) fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> Str
         for (title, statement) in side.statements() {
             let _ = writeln!(text, "-- {title}\n{statement};");
         }
+        let plans = side.plans().await.context("the server gives no plan")?;
+        for (title, lines) in plans {
+            let _ = writeln!(text, "-- plan: {title}\n{}", lines.join("\n"));
+        }
     }
-    text
+    Ok(text)
 }

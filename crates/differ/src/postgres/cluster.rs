@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::model::{Comparison, NodeName, TableShape};
+use crate::range::KeyRange;
 use crate::side::{Session, Side, SideError, SideErrorKind, SideIdentity, Vitals};
 
 use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
@@ -306,5 +307,27 @@ impl Side for PgSide {
             ("rows by key", plan.rows()),
             ("versions by key", plan.versions()),
         ]
+    }
+
+    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+        const ROWS: u64 = 100_000;
+        async move {
+            let mut connection = self.server.connect(&self.plan.search_path).await?;
+            let all = RangeForm::from(&KeyRange::ALL);
+            let statements = [
+                ("end of the first block", self.plan.step(all, ROWS)),
+                ("digest of the first block", self.plan.digest(all, ROWS)),
+            ];
+            let mut plans = Vec::with_capacity(statements.len());
+            for (title, text) in statements {
+                let statement = connection.prepare(&format!("EXPLAIN {text}")).await?;
+                let rows = connection
+                    .patient(connection.client().query(&statement, &[]))
+                    .await?;
+                plans.push((title, rows.iter().map(|row| row.get(0)).collect()));
+            }
+            Ok(plans)
+        }
+        .boxed()
     }
 }

@@ -71,6 +71,10 @@ impl Side for Watched {
     fn statements(&self) -> Vec<(&'static str, String)> {
         self.side.statements()
     }
+
+    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+        self.side.plans()
+    }
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, SideError>>;

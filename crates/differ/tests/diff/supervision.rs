@@ -272,6 +272,10 @@ impl Side for Faulty {
     fn statements(&self) -> Vec<(&'static str, String)> {
         self.side.statements()
     }
+
+    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+        self.side.plans()
+    }
 }
 
 impl FaultySession {

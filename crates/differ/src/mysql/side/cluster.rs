@@ -397,4 +397,35 @@ impl Side for MySqlSide {
             ("keys and hashes of a range", self.plan.key_digests(&all)),
         ]
     }
+
+    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+        const ROWS: u64 = 100_000;
+        async move {
+            let mut connection = self.server.connect().await?;
+            // MariaDB has no tree.
+            let explain = match connection.dialect {
+                Dialect::MariaDb => "EXPLAIN",
+                _ => "EXPLAIN FORMAT=TREE",
+            };
+            let all = KeyRange::ALL;
+            let statements = [
+                ("end of the first block", self.plan.step(&all, ROWS)),
+                ("digest of the first block", self.plan.digest(&all, ROWS)),
+            ];
+            let mut plans = Vec::with_capacity(statements.len());
+            for (title, text) in statements {
+                let rows = connection.all(&format!("{explain} {text}")).await?;
+                let lines = rows.into_iter().flat_map(|row| {
+                    let row: Vec<String> = row
+                        .into_iter()
+                        .map(|cell| cell.unwrap_or_else(|| "-".into()))
+                        .collect();
+                    row.join(" | ").lines().map(str::to_owned).collect::<Vec<_>>()
+                });
+                plans.push((title, lines.collect()));
+            }
+            Ok(plans)
+        }
+        .boxed()
+    }
 }
