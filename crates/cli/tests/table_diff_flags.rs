@@ -324,7 +324,8 @@ async fn a_throttled_program_says_so_and_is_cancelled_at_once() -> changeling_su
     tokio::time::sleep(Duration::from_secs(2)).await;
     let rows: i64 = server
         .postgres("postgres")
-        .await?
+        .await
+        .unwrap()
         .query_one(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'changeling'",
             &[],
@@ -377,12 +378,16 @@ async fn a_series_goes_on_until_a_signal_and_ends_with_the_last_status() -> chan
         }
     };
     seen("TABLES MATCH", 2).await;
-    let client = server.postgres("b").await?;
-    client.batch_execute("ALTER TABLE t RENAME TO away").await?;
+    let client = server.postgres("b").await.unwrap();
+    client
+        .batch_execute("ALTER TABLE t RENAME TO away")
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(1200)).await;
     client
         .batch_execute("UPDATE away SET name = 'x' WHERE id = 7; ALTER TABLE away RENAME TO t")
-        .await?;
+        .await
+        .unwrap();
     seen("TABLES DIFFER", 1).await;
     let killed = Command::new("kill")
         .args(["-TERM", &child.id().to_string()])

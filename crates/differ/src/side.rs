@@ -198,6 +198,9 @@ pub struct SideIdentity {
     pub order: String,
 }
 
+/// Statements by title, and how a server would run each, line by line.
+pub type ServerPlans = Vec<(&'static str, Vec<String>)>;
+
 /// A node and its table.
 pub trait Side: Send + Sync + 'static {
     /// The node.
@@ -222,5 +225,5 @@ pub trait Side: Send + Sync + 'static {
 
     /// How the server would run the two that count, over the whole table, in its own words: a title and lines each.
     /// Nothing is run.
-    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>>;
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>>;
 }

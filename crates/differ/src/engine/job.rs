@@ -19,9 +19,11 @@ use super::child::DiffChild;
 use super::collector::{Outlet, Records, SharedTally, collect, take};
 use super::errand::Errands;
 use super::judge::Judge;
+use super::opening::Opening;
 use super::settings::DiffSettings;
 use super::settle::BatchSize;
-use super::supervisor::{DiffState, DiffSupervisor, Opening, Staffing};
+use super::state::DiffState;
+use super::supervisor::{DiffSupervisor, Staffing};
 
 /// What is compared.
 pub struct DiffSubject {

@@ -19,9 +19,11 @@ mod errand;
 mod job;
 mod judge;
 mod merge;
+mod opening;
 mod pace;
 mod settings;
 mod settle;
+mod state;
 mod supervisor;
 mod task;
 
@@ -29,4 +31,5 @@ pub use again::{KeySource, LookError, look_at_keys};
 pub use collector::Tally;
 pub use job::{Care, DiffJob, DiffSubject, JobError};
 pub use settings::{DiffSettings, Recheck};
-pub use supervisor::{CancelJob, DiffState};
+pub use state::DiffState;
+pub use supervisor::CancelJob;

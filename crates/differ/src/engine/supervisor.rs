@@ -8,20 +8,21 @@ use actix::fut::{ActorFutureExt, ActorStreamExt, wrap_future, wrap_stream};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Message};
 use changeling_core::actor::{Observe, answer_get_state};
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{DoneBlock, Gap, Prior};
+use crate::journal::{DoneBlock, Gap};
 use crate::model::{JobSummary, UnknownRange};
 use crate::range::KeyRange;
 use crate::side::{SideError, SideErrorKind};
 use crate::throttle::Board;
 
 use super::child::DiffChild;
-use super::collector::{Outlet, SharedTally, Tally};
+use super::collector::{Outlet, SharedTally};
+use super::opening::Opening;
 use super::pace::{Lot, Pace};
 use super::settings::DiffSettings;
+use super::state::DiffState;
 use super::task::{ChildLost, RangeOutcome, RangeTask, Reported, Seed, Work};
 
 /// Wait before a range is tried again, doubled each time: a server that restarts needs seconds.
@@ -31,60 +32,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// the job down instead of growing a queue.
 const MARKS_UNDER_WAY: usize = 64;
 
-/// What the supervisor says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct DiffState {
-    /// Rows compared so far on each node.
-    pub rows: Vec<u64>,
-    /// Blocks that were cut out of the table.
-    pub ranges: u64,
-    /// Blocks that are done.
-    pub ranges_done: u64,
-    /// Blocks that earlier runs had done, which this one does not look at again.
-    pub ranges_before: u64,
-    /// Blocks that did not match at once.
-    pub mismatched_ranges: u64,
-    /// Ranges waiting for a child.
-    pub pending: usize,
-    /// Most that ever waited.
-    pub most_pending: usize,
-    /// Children that are at work.
-    pub running: usize,
-    /// Most that ever were.
-    pub most_running: usize,
-    /// Children that were made, replacements for lost ones among them.
-    pub children_made: u64,
-    /// Ranges that were tried again.
-    pub retries: u64,
-    /// Ranges that are unknown.
-    pub unknown: u64,
-    /// The first of them.
-    #[serde(skip)]
-    pub unknown_ranges: Vec<UnknownRange>,
-    /// Ranges left out because the job is a sample.
-    pub skipped: u64,
-    /// Whether the whole table was cut into blocks.
-    pub walked: bool,
-    /// Ranges that were given up because the job was to end.
-    pub abandoned: u64,
-    /// Why no range is given out now.
-    pub throttled: Option<Arc<str>>,
-    /// The load for which the job ended itself.
-    pub critical: Option<Arc<str>>,
-    /// What was found.
-    pub found: Tally,
-    /// Bytes of findings on their way to the report.
-    pub bytes_under_way: usize,
-    /// Whether nothing more will be done.
-    pub done: bool,
-}
-
 /// Hands ranges to children, never more than there are children, newest first.
 ///
-/// Messages in: `GetState`. Ports out: the children's mailboxes, one task each. Owns the children and the pending
-/// ranges. Blocks are cut out of the table one at a time, and only when a child is free for it, so what waits is
-/// bounded by children × fan-out × depth. Nothing survives it: its end is the job's. It ends when nothing is pending or
-/// running, or when the job's token is cancelled and the children have answered.
+/// Messages in: `GetState`, and a throttle that it watches. Ports out: the children's mailboxes, one task each; marks of
+/// finished blocks for the journal. Owns the children and the pending ranges. Blocks are cut out of the table one at a time, and only when a child is free for it, so what waits is
+/// bounded by children × fan-out × depth. Of it survives what is in the journal: its end is the job's. It ends when
+/// nothing is pending, running or on its way to the journal, or when the job's token is cancelled and the children have answered.
 pub(super) struct DiffSupervisor {
     settings: DiffSettings,
     walker: usize,
@@ -131,52 +84,6 @@ struct Block {
     unknown: bool,
     /// Rows of it compared so far on each node.
     rows: Vec<u64>,
-}
-
-/// Where the work begins.
-pub(super) struct Opening {
-    /// What is to be cut into blocks, in the order of keys.
-    gaps: VecDeque<Gap>,
-    /// What is done already.
-    state: DiffState,
-    settled: u64,
-    /// The way to the journal, if there is one.
-    journal: Option<Outlet>,
-    /// When to wait.
-    pub(super) throttle: Option<watch::Receiver<Board>>,
-}
-
-impl Opening {
-    /// With what earlier runs have established; everything, if there were none.
-    pub(super) fn of(prior: &Prior, nodes: usize, journal: Option<Outlet>) -> Self {
-        let mut rows = prior.rows.clone();
-        rows.resize(nodes, 0);
-        let gaps = if prior.sittings.is_empty() {
-            VecDeque::from([Gap {
-                index: 0,
-                range: KeyRange::ALL,
-            }])
-        } else {
-            prior.gaps.clone().into()
-        };
-        let state = DiffState {
-            rows,
-            ranges: prior.ranges,
-            ranges_done: prior.ranges - prior.left_out,
-            ranges_before: prior.ranges,
-            mismatched_ranges: prior.mismatched,
-            skipped: prior.left_out,
-            walked: gaps.is_empty(),
-            ..DiffState::default()
-        };
-        Self {
-            gaps,
-            state,
-            settled: prior.settled(),
-            journal,
-            throttle: None,
-        }
-    }
 }
 
 /// Whether a block was left out of a sample.

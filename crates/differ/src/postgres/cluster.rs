@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::model::{Comparison, NodeName, TableShape};
 use crate::range::KeyRange;
-use crate::side::{Session, Side, SideError, SideErrorKind, SideIdentity, Vitals};
+use crate::side::{ServerPlans, Session, Side, SideError, SideErrorKind, SideIdentity, Vitals};
 
 use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
 use super::catalog::PgTable;
@@ -309,7 +309,7 @@ impl Side for PgSide {
         ]
     }
 
-    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
         const ROWS: u64 = 100_000;
         async move {
             let mut connection = self.server.connect(&self.plan.search_path).await?;

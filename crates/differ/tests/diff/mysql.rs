@@ -344,7 +344,7 @@ async fn goes_on_from_a_journal(server: &Server) {
         "CREATE DATABASE d2",
         "CREATE TABLE d1.t (k VARCHAR(20) CHARACTER SET utf8mb4, n INT, v INT, PRIMARY KEY (k, n))",
         "INSERT INTO d1.t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 900) \
-         SELECT CONCAT('kü\'', i % 7), i, i FROM n",
+         SELECT CONCAT('kü''', i % 7), i, i FROM n",
         "CREATE TABLE d2.t LIKE d1.t",
         "INSERT INTO d2.t SELECT * FROM d1.t",
         "UPDATE d2.t SET v = -1 WHERE n % 30 = 0",

@@ -9,8 +9,8 @@ use changeling_differ::engine::DiffSubject;
 use changeling_differ::model::{Key, NodeName, Verdict};
 use changeling_differ::range::KeyRange;
 use changeling_differ::side::{
-    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, Session, Side, SideError, SideIdentity,
-    Vitals,
+    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, ServerPlans, Session, Side, SideError,
+    SideIdentity, Vitals,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -273,7 +273,7 @@ impl Side for Faulty {
         self.side.statements()
     }
 
-    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
         self.side.plans()
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, NodeName, TableShape};
 use crate::postgres::{ColumnChoice, Disagreement, PrepareError};
 use crate::range::KeyRange;
-use crate::side::{Session, Side, SideError, SideIdentity, Vitals};
+use crate::side::{ServerPlans, Session, Side, SideError, SideIdentity, Vitals};
 
 use super::catalog::{MySqlColumn, MySqlKey, MySqlTable};
 use super::connect::{MySqlConnection, MySqlServer};
@@ -398,7 +398,7 @@ impl Side for MySqlSide {
         ]
     }
 
-    fn plans(&self) -> BoxFuture<'_, Result<Vec<(&'static str, Vec<String>)>, SideError>> {
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
         const ROWS: u64 = 100_000;
         async move {
             let mut connection = self.server.connect().await?;
