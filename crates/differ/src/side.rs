@@ -170,6 +170,38 @@ pub trait Session: Send {
     fn canceller(&self) -> Arc<dyn Canceller>;
 }
 
+/// How far behind a follower is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Which one, in words.
+    pub who: String,
+    /// By how much; `None` if it does not keep up and that is all that is known.
+    pub lag: Option<std::time::Duration>,
+}
+
+/// One connection on which a node is asked how it is. After an error it is not used again.
+pub trait Vitals: Send {
+    /// Numbers that tell how busy the node is, by the names that its kind of server has for them, in this order.
+    ///
+    /// A name that there is not is a [`Permanent`](SideErrorKind::Permanent) error.
+    fn loads<'a>(&'a mut self, names: &'a [String]) -> BoxFuture<'a, Result<Vec<i64>, SideError>>;
+
+    /// All who follow this node, and the node itself if it follows another.
+    fn lags(&mut self) -> BoxFuture<'_, Result<Vec<Lag>, SideError>>;
+}
+
+/// What must not have changed on a node between two runs that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideIdentity {
+    /// Which server, database and table it is; no address, which may change, and no secret.
+    pub server: String,
+    /// By what it sorts the key.
+    pub order: String,
+}
+
+/// Statements by title, and how a server would run each, line by line.
+pub type ServerPlans = Vec<(&'static str, Vec<String>)>;
+
 /// A node and its table.
 pub trait Side: Send + Sync + 'static {
     /// The node.
@@ -177,6 +209,9 @@ pub trait Side: Send + Sync + 'static {
 
     /// Its table, which may have another name than the other nodes'.
     fn table(&self) -> &TableName;
+
+    /// Which table it is, and in what order ranges are cut out of it.
+    fn identity(&self) -> SideIdentity;
 
     /// About how many rows its table has: a hint on whom to ask for cuts, nothing more.
     fn estimate(&self) -> f64;
@@ -186,6 +221,13 @@ pub trait Side: Send + Sync + 'static {
     /// Dropping the future leaves nothing behind on the server but a connection that it notices to be closed.
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SideError>>;
 
+    /// Makes a connection on which the node is asked how it is, beside those of the comparison.
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>>;
+
     /// The statements that will be run, for `--explain`: a title and the text of each.
     fn statements(&self) -> Vec<(&'static str, String)>;
+
+    /// How the server would run the two that count, over the whole table, in its own words: a title and lines each.
+    /// Nothing is run.
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>>;
 }

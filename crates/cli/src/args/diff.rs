@@ -1,9 +1,12 @@
 //! `changeling table-diff`: ACE's shape and flags, and our own.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use changeling_applier::control::operand;
 use changeling_core::ident::TableName;
+use changeling_differ::throttle::{LoadLimits, ThrottleTerms};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
@@ -87,7 +90,23 @@ pub struct TableDiffArgs {
     /// Look only at this share of the ranges, chosen at random; such a job never says that tables match.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub sample: Option<f64>,
-    /// Say what would be run, and touch nothing.
+    /// When to wait, out of kindness to the servers.
+    #[command(flatten)]
+    pub kindness: KindnessArgs,
+    /// Go on with a comparison that was killed, cancelled or left something unknown: the journal that it left beside its
+    /// report. Ranges that it has finished are not compared again; everything else about the comparison must be the same.
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["count_only", "no_journal"])]
+    pub resume: Option<PathBuf>,
+    /// Keep no journal: a comparison that is killed cannot be resumed then.
+    #[arg(long)]
+    pub no_journal: bool,
+    /// Compare again and again, in the foreground, until a signal; needs --every. Ends with the status of the last run.
+    #[arg(short = 'S', long, requires = "every", conflicts_with_all = ["resume", "explain"])]
+    pub schedule: bool,
+    /// Time from the beginning of a run to that of the next; a run that takes longer delays the next.
+    #[arg(short, long, requires = "schedule", value_name = "TIME", value_parser = duration)]
+    pub every: Option<Duration>,
+    /// Say what would be run and how the servers would run it, and touch nothing.
     #[arg(long)]
     pub explain: bool,
     /// How long one statement may take on a server.
@@ -105,6 +124,50 @@ pub struct TableDiffArgs {
     /// How much is said.
     #[command(flatten)]
     pub talk: TalkArgs,
+}
+
+/// When to wait, out of kindness to the servers. Names are those of `migrate`.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Kindness")]
+pub struct KindnessArgs {
+    /// Give out no range while a replica, standby or subscriber of a node lags more than this many milliseconds, or a
+    /// node that is one; 0 does not ask. Needs pg_monitor, or REPLICATION CLIENT (MariaDB: SLAVE MONITOR).
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub max_lag_millis: u64,
+    /// Give out no range while a load is at its limit or above on any node: status variables of MySQL, as in
+    /// Threads_running=50; active_backends, waiting_backends or backends of PostgreSQL.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "LIMITS", value_parser = loads)]
+    pub max_load: Loads,
+    /// End when a load is at its limit or above; same format as --max-load.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "LIMITS", value_parser = loads)]
+    pub critical_load: Loads,
+    /// Give out no range while this file exists; may be given more than once.
+    #[arg(long, value_name = "PATH")]
+    pub throttle_flag_file: Vec<PathBuf>,
+    /// Rest after each range, in durations of that range: 0 is full speed, 1 takes twice as long; up to 100.
+    #[arg(long, default_value_t = 0.0, value_name = "RATIO", value_parser = ratio)]
+    pub nice_ratio: f64,
+    /// How long the hashing of a range should take; ranges grow, up to --block-size, and shrink towards it.
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = duration)]
+    pub block_time: Duration,
+}
+
+/// Limits of loads. A type of its own, or clap would take a map for several values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loads(pub LoadLimits);
+
+impl KindnessArgs {
+    /// When to wait.
+    #[must_use]
+    pub fn terms(&self) -> ThrottleTerms {
+        let lag = Duration::from_millis(self.max_lag_millis);
+        ThrottleTerms {
+            max_lag: (!lag.is_zero()).then_some(lag),
+            max_load: self.max_load.0.clone(),
+            critical_load: self.critical_load.0.clone(),
+            flag_files: self.throttle_flag_file.clone(),
+        }
+    }
 }
 
 /// Which nodes.
@@ -239,10 +302,12 @@ impl TableDiffArgs {
                 self.block_size
             ));
         }
-        if self.max_connections == 1 && self.snapshot != Snapshot::None {
-            return Err(
-                "a snapshot takes a connection of its own: --max-connections must be at least 2".into(),
-            );
+        if (1..=self.kept_connections()).contains(&self.max_connections) {
+            return Err(format!(
+                "a snapshot takes a connection of its own, limits of load and lag another: --max-connections must be at \
+                 least {}",
+                self.kept_connections() + 1
+            ));
         }
         let (schema, name) = table_parts(table)?;
         Ok((cluster, schema, name))
@@ -252,13 +317,16 @@ impl TableDiffArgs {
     #[must_use]
     pub fn children(&self, processors: usize) -> NonZeroU32 {
         let wanted = (processors as f64 * self.concurrency_factor).round() as u32;
-        // A snapshot is kept by a connection of its own.
-        let kept = u32::from(self.snapshot != Snapshot::None);
         let wanted = match self.max_connections {
             0 => wanted,
-            most => wanted.min(most.saturating_sub(kept)),
+            most => wanted.min(most.saturating_sub(self.kept_connections())),
         };
         NonZeroU32::new(wanted).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Connections to each node that compare nothing: one keeps a snapshot, one reads load and lag.
+    fn kept_connections(&self) -> u32 {
+        u32::from(self.snapshot != Snapshot::None) + u32::from(self.kindness.terms().asks_servers())
     }
 }
 
@@ -290,6 +358,17 @@ fn table_on(text: &str) -> Result<TableOn, String> {
             })
         }
         _ => Err("expected NODE=SCHEMA.TABLE".into()),
+    }
+}
+
+fn loads(text: &str) -> Result<Loads, String> {
+    operand::load_limits(text).map(Loads)
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=100.0).contains(&ratio) => Ok(ratio),
+        _ => Err("expected a number from 0 to 100".into()),
     }
 }
 
@@ -344,6 +423,11 @@ mod tests {
         assert_eq!(arguments.table_filter.as_deref(), Some("id>5"));
         assert!(arguments.talk.quiet);
         assert_eq!(parse(&["demo", "a.b"]).unwrap().children(1).get(), 1);
+        let kind =
+            "demo a.b -c 4 -M 3 --max-load Threads_running=5,Threads_connected=9 --throttle-flag-file f";
+        let kind = parse(&kind.split(' ').collect::<Vec<_>>()).unwrap();
+        assert_eq!(kind.children(4).get(), 2, "one connection reads the load");
+        assert_eq!(kind.kindness.terms().max_load.len(), 2);
     }
 
     #[rstest]
@@ -352,6 +436,8 @@ mod tests {
     #[case(&["demo", "a.b", "--node", "n=host=x"])]
     #[case(&["demo", "a.b", "-b", "2000000"])]
     #[case(&["demo", "a.b", "-M", "1", "--snapshot", "node"])]
+    #[case(&["demo", "a.b", "-M", "1", "--max-lag-millis", "5"])]
+    #[case(&["demo", "a.b", "-M", "2", "--max-load", "backends=5", "--snapshot", "node"])]
     fn what_cannot_be_meant_is_refused(#[case] words: &[&str]) {
         assert!(parse(words).unwrap().subject().is_err());
     }
@@ -360,6 +446,12 @@ mod tests {
     #[case(&["demo", "a.b", "-c", "5"])]
     #[case(&["demo", "a.b", "-b", "0"])]
     #[case(&["demo", "a.b", "--sample", "1"])]
+    #[case(&["demo", "a.b", "--schedule"])]
+    #[case(&["demo", "a.b", "--every", "5s"])]
+    #[case(&["demo", "a.b", "-S", "-e", "5s", "--resume", "j"])]
+    #[case(&["demo", "a.b", "--max-load", "backends"])]
+    #[case(&["demo", "a.b", "--nice-ratio", "101"])]
+    #[case(&["demo", "a.b", "--resume", "j", "--no-journal"])]
     #[case(&["demo", "a.b", "--node", "postgres://x?y=z"])]
     #[case(&["demo", "a.b", "--until", "yesterday"])]
     #[case(&["demo", "a.b", "--statement-timeout", "0s"])]

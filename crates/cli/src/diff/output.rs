@@ -128,7 +128,12 @@ impl DifferenceSink for Nothing {
 }
 
 /// What came out, for people.
-pub(super) fn outcome(summary: &JobSummary, table: &TableName, files: &[PathBuf]) -> String {
+pub(super) fn outcome(
+    summary: &JobSummary,
+    table: &TableName,
+    files: &[PathBuf],
+    notes: &[String],
+) -> String {
     let mut text = String::new();
     let names: Vec<&str> = summary.nodes.iter().map(|node| node.node.as_str()).collect();
     let head = match summary.verdict {
@@ -167,6 +172,9 @@ pub(super) fn outcome(summary: &JobSummary, table: &TableName, files: &[PathBuf]
         let _ = writeln!(text, "  a sample of {share}: the rest is not known");
     }
     unknown(summary, &mut text);
+    for note in notes {
+        let _ = writeln!(text, "  {note}");
+    }
     for file in files {
         let _ = writeln!(text, "  report: {}", file.display());
     }
@@ -196,7 +204,7 @@ fn unknown(summary: &JobSummary, text: &mut String) {
 }
 
 /// What would be run.
-pub(super) fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> String {
+pub(super) async fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> anyhow::Result<String> {
     let shape = &prepared.shape;
     let key: Vec<&str> = shape.key_columns().map(|column| column.name.as_str()).collect();
     let mut text = format!(
@@ -224,6 +232,10 @@ pub(super) fn explanation(prepared: &Prepared, arguments: &TableDiffArgs) -> Str
         for (title, statement) in side.statements() {
             let _ = writeln!(text, "-- {title}\n{statement};");
         }
+        let plans = side.plans().await.context("the server gives no plan")?;
+        for (title, lines) in plans {
+            let _ = writeln!(text, "-- plan: {title}\n{}", lines.join("\n"));
+        }
     }
-    text
+    Ok(text)
 }

@@ -15,10 +15,20 @@ const STEP: Duration = Duration::from_millis(200);
 /// Shows the state until it is dropped or the job is done.
 pub(super) async fn show(state: watch::Receiver<DiffState>, estimate: f64, screen: Screen) {
     let began = Instant::now();
+    let mut throttled = None;
     loop {
         tokio::time::sleep(STEP).await;
         let now = state.borrow().clone();
         screen.update_bar_text(&line(&now, estimate, began.elapsed()));
+        // Where there is no bar a job that waits must not look like one that hangs.
+        if now.throttled.is_some() != std::mem::replace(&mut throttled, now.throttled.clone()).is_some()
+            && screen.wants_status_lines()
+        {
+            match &throttled {
+                Some(reason) => tracing::warn!(%reason, "throttled: no range is given out"),
+                None => tracing::warn!("not throttled any more"),
+            }
+        }
         if now.done {
             return;
         }
@@ -49,7 +59,11 @@ fn line(state: &DiffState, estimate: f64, elapsed: Duration) -> String {
     if state.unknown > 0 {
         parts.push(format!("{} ranges unknown", count(state.unknown)));
     }
-    format!("comparing · {}", parts.join(" · "))
+    let doing = match &state.throttled {
+        Some(reason) => format!("throttled, {reason}"),
+        None => "comparing".to_owned(),
+    };
+    format!("{doing} · {}", parts.join(" · "))
 }
 
 #[cfg(test)]
@@ -69,6 +83,13 @@ mod tests {
             text.ends_with("500 000 rows · 100 000 rows/s · 1 differ"),
             "{text}"
         );
+        state.throttled = Some("flag-file /tmp/x".into());
+        let waiting = line(&state, 1_000_000.0, Duration::from_secs(5));
+        assert!(
+            waiting.starts_with("throttled, flag-file /tmp/x · 50%"),
+            "{waiting}"
+        );
+        state.throttled = None;
         let beyond = line(&state, 10.0, Duration::from_secs(5));
         assert!(beyond.contains("99%"), "{beyond}");
     }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{DifferenceSink, JobSummary, Key, NodeSummary, SinkError, UnknownRange, Verdict};
 use crate::side::{Canceller, Session, SideError};
 
-use super::collector::{Outlet, SharedTally, collect};
+use super::collector::{Outlet, Records, SharedTally, collect};
 use super::job::{DiffSubject, header};
 use super::judge::Judge;
 use super::settings::DiffSettings;
@@ -66,7 +66,7 @@ pub async fn look_at_keys<K: KeySource>(
     let stop = cancel.child_token();
     let collecting = tokio::spawn(collect(
         findings,
-        sink,
+        Records { sink, journal: None },
         tally.clone(),
         settings.stop_after,
         stop.clone(),
@@ -93,10 +93,11 @@ pub async fn look_at_keys<K: KeySource>(
             source: None,
         }));
     };
-    let mut sink = collected?;
+    let mut sink = collected?.sink;
     let looked = looked.map_err(LookError::Keys)?;
     let shortfall = keys.shortfall();
-    let summary = summary(subject, settings, &tally, looked, shortfall);
+    let mut summary = summary(subject, settings, &tally, looked, shortfall);
+    summary.cancelled = cancel.is_cancelled() && summary.unknown > 0;
     sink.finish(&summary).await?;
     Ok(summary)
 }
@@ -210,6 +211,7 @@ fn summary(
         unknown: unknown_ranges.len() as u64,
         unknown_ranges,
         limit_reached: found.enough,
+        cancelled: false,
         sampled: None,
         notes,
     }

@@ -9,7 +9,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::journal::{DoneBlock, Keeping};
 use crate::model::{DifferenceSink, Finding, Image, SinkError};
+
+use super::task::Seed;
 
 /// Findings under way at once: they are bounded by bytes, so this only has to be more than the children.
 const FINDINGS_UNDER_WAY: usize = 64;
@@ -69,11 +72,25 @@ impl SharedTally {
     }
 }
 
+/// What goes the way to the report.
+#[derive(Debug)]
+pub(super) enum Parcel {
+    /// Something was found, in this block.
+    Finding(Seed, Finding),
+    /// A block is done. Everything that was found in it went before: a child hands its findings over before it
+    /// answers, and the supervisor sends this when it has all answers.
+    Done(DoneBlock),
+}
+
+/// A parcel and what it takes of the window.
+pub(super) type Way = mpsc::Receiver<(Parcel, Permit)>;
+
 /// The way to the report. The window is counted in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Outlet {
-    sender: mpsc::Sender<(Finding, Permit)>,
+    sender: mpsc::Sender<(Parcel, Permit)>,
     credits: Credits,
+    block: Seed,
 }
 
 /// The report is closed: it failed, or there is enough in it.
@@ -81,19 +98,40 @@ pub(super) struct Outlet {
 pub(super) struct OutletClosed;
 
 impl Outlet {
-    pub(super) fn new(bytes: usize) -> (Self, mpsc::Receiver<(Finding, Permit)>) {
+    pub(super) fn new(bytes: usize) -> (Self, Way) {
         let (sender, receiver) = mpsc::channel(FINDINGS_UNDER_WAY);
         let credits = Credits::new(FINDINGS_UNDER_WAY, bytes);
-        (Self { sender, credits }, receiver)
+        let outlet = Self {
+            sender,
+            credits,
+            block: None,
+        };
+        (outlet, receiver)
+    }
+
+    /// The same way, for what is found in this block.
+    pub(super) fn of_block(&self, block: Seed) -> Self {
+        Self {
+            block,
+            ..self.clone()
+        }
     }
 
     /// Waits until it fits. Dropping the future means that it was not handed over.
     pub(super) async fn deliver(&self, finding: Finding) -> Result<(), OutletClosed> {
-        let permit = self.credits.acquire(finding.difference().weight()).await;
-        self.sender
-            .send((finding, permit))
-            .await
-            .map_err(|_| OutletClosed)
+        let bytes = finding.difference().weight();
+        self.send(Parcel::Finding(self.block, finding), bytes).await
+    }
+
+    /// Waits until the mark of a finished block is on its way.
+    pub(super) async fn mark(&self, done: DoneBlock) -> Result<(), OutletClosed> {
+        let bytes = done.range.weight();
+        self.send(Parcel::Done(done), bytes).await
+    }
+
+    async fn send(&self, parcel: Parcel, bytes: usize) -> Result<(), OutletClosed> {
+        let permit = self.credits.acquire(bytes).await;
+        self.sender.send((parcel, permit)).await.map_err(|_| OutletClosed)
     }
 
     /// Bytes under way.
@@ -102,35 +140,62 @@ impl Outlet {
     }
 }
 
+/// Where everything is written.
+pub(super) struct Records {
+    pub(super) sink: Box<dyn DifferenceSink>,
+    pub(super) journal: Option<Keeping>,
+}
+
 /// Takes findings until nobody sends any more, or there are enough; then `stop` is cancelled.
 ///
-/// What arrives after that is dropped: it is neither in the report nor counted.
+/// What arrives after that is dropped: it is neither in the report nor counted. A finding is in the journal before the
+/// mark of its block, because it comes before.
 pub(super) async fn collect(
-    mut findings: mpsc::Receiver<(Finding, Permit)>,
-    mut sink: Box<dyn DifferenceSink>,
+    mut parcels: Way,
+    mut records: Records,
     tally: SharedTally,
     stop_after: Option<NonZeroU64>,
     stop: CancellationToken,
-) -> Result<Box<dyn DifferenceSink>, SinkError> {
-    while let Some((finding, permit)) = findings.recv().await {
-        let mut counted = Tally::default();
-        counted.count(&finding);
-        if let Err(error) = sink.take(finding).await {
-            stop.cancel();
-            return Err(error);
+) -> Result<Records, SinkError> {
+    // However this ends, nobody shall go on looking for what nobody takes.
+    let stop = stop.drop_guard();
+    while let Some((parcel, permit)) = parcels.recv().await {
+        match parcel {
+            Parcel::Done(done) => {
+                if let Some(journal) = &mut records.journal {
+                    journal.finish(&done).await?;
+                }
+            }
+            Parcel::Finding(block, finding) => {
+                if let (Some(journal), Some(block)) = (&mut records.journal, block) {
+                    journal.find(block, &finding)?;
+                }
+                if take(finding, &mut records.sink, &tally, stop_after).await? {
+                    return Ok(records);
+                }
+            }
         }
         drop(permit);
-        let enough = tally.change(|tally| {
-            tally.add(counted);
-            tally.enough = stop_after.is_some_and(|limit| tally.confirmed >= limit.get());
-            tally.enough
-        });
-        if enough {
-            stop.cancel();
-            break;
-        }
     }
-    Ok(sink)
+    stop.disarm();
+    Ok(records)
+}
+
+/// Writes a finding to the report and counts it. True if there are enough now.
+pub(super) async fn take(
+    finding: Finding,
+    sink: &mut Box<dyn DifferenceSink>,
+    tally: &SharedTally,
+    stop_after: Option<NonZeroU64>,
+) -> Result<bool, SinkError> {
+    let mut counted = Tally::default();
+    counted.count(&finding);
+    sink.take(finding).await?;
+    Ok(tally.change(|tally| {
+        tally.add(counted);
+        tally.enough = stop_after.is_some_and(|limit| tally.confirmed >= limit.get());
+        tally.enough
+    }))
 }
 
 impl Tally {

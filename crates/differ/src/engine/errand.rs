@@ -164,11 +164,12 @@ impl Errands {
         digests: &[Digest],
         sessions: &mut [Box<dyn Session>],
     ) -> Result<u64, Unfinished> {
+        let outlet = self.outlet.of_block(task.seed);
         let settling = Settling {
             shape: &self.shape,
             recheck: self.recheck,
             judge: &self.judge,
-            outlet: &self.outlet,
+            outlet: &outlet,
             tally: &self.tally,
             batch: &self.batch,
         };

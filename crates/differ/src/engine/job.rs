@@ -1,5 +1,6 @@
 //! A whole comparison, from sides to a summary.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use changeling_core::actor::ActorHost;
@@ -7,18 +8,22 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::journal::Journal;
 use crate::model::{
     Comparison, DifferenceSink, JobHeader, JobSummary, NodeSummary, SinkError, TableShape, Verdict,
 };
 use crate::side::Side;
+use crate::throttle::Throttle;
 
 use super::child::DiffChild;
-use super::collector::{Outlet, SharedTally, collect};
+use super::collector::{Outlet, Records, SharedTally, collect, take};
 use super::errand::Errands;
 use super::judge::Judge;
+use super::opening::Opening;
 use super::settings::DiffSettings;
 use super::settle::BatchSize;
-use super::supervisor::{DiffState, DiffSupervisor, Staffing};
+use super::state::DiffState;
+use super::supervisor::{DiffSupervisor, Staffing};
 
 /// What is compared.
 pub struct DiffSubject {
@@ -34,6 +39,15 @@ pub struct DiffSubject {
     pub concurrency_factor: f64,
     /// What the operator should know.
     pub notes: Vec<String>,
+}
+
+/// What a comparison may have beside what it needs.
+#[derive(Debug, Default)]
+pub struct Care {
+    /// What was done before, and is kept of what is done now.
+    pub journal: Option<Journal>,
+    /// When to wait.
+    pub throttle: Option<Throttle>,
 }
 
 /// A comparison that ended without a summary.
@@ -65,10 +79,31 @@ impl DiffJob {
         sink: Box<dyn DifferenceSink>,
         cancel: CancellationToken,
     ) -> Self {
+        Self::start_with(host, subject, settings, sink, Care::default(), cancel)
+    }
+
+    /// Starts comparing with a journal, or goes on where an earlier run has left off: what the journal says is done is
+    /// not compared again, and what was found there is handed to `sink` first. From then on the journal is kept.
+    ///
+    /// While the throttle has a reason no range is given out; a critical load ends the job as if it were cancelled.
+    #[must_use]
+    pub fn start_with(
+        host: &ActorHost,
+        subject: DiffSubject,
+        settings: DiffSettings,
+        sink: Box<dyn DifferenceSink>,
+        care: Care,
+        cancel: CancellationToken,
+    ) -> Self {
         let (report, state) = watch::channel(DiffState::default());
-        let run = host
-            .handle()
-            .spawn(run(host.clone(), subject, settings, sink, cancel.clone(), report));
+        let run = host.handle().spawn(run(
+            host.clone(),
+            subject,
+            settings,
+            (sink, care),
+            cancel.clone(),
+            report,
+        ));
         Self {
             state,
             cancel,
@@ -110,32 +145,88 @@ async fn run(
     host: ActorHost,
     subject: DiffSubject,
     settings: DiffSettings,
-    mut sink: Box<dyn DifferenceSink>,
+    (mut sink, care): (Box<dyn DifferenceSink>, Care),
     cancel: CancellationToken,
     report: watch::Sender<DiffState>,
 ) -> Result<JobSummary, JobError> {
-    let header = header(&subject, &settings);
+    // The throttle reads on as long as it is kept: until the end.
+    let Care { journal, throttle } = care;
+    let mut header = header(&subject, &settings);
+    let earlier = journal.as_ref().map(Journal::prior).cloned().unwrap_or_default();
+    if let Some(first) = earlier.sittings.first() {
+        header.started = first.began;
+    }
     sink.begin(&header).await?;
     // The operator's token says "cancelled"; this one also says "enough".
     let stop = cancel.child_token();
     let tally = SharedTally::default();
+    tally.settle(earlier.settled());
+    if let Some(journal) = &journal {
+        replay(journal, &mut sink, &tally, settings.stop_after, &stop).await?;
+    }
     let (outlet, findings) = Outlet::new(settings.row_budget);
+    let keeps_journal = journal.is_some();
+    let records = Records {
+        sink,
+        journal: journal.map(Journal::keep),
+    };
     let collecting = host.handle().spawn(collect(
         findings,
-        sink,
+        records,
         tally.clone(),
         settings.stop_after,
         stop.clone(),
     ));
-    let last = supervise(&host, &subject, &settings, &header, outlet, &tally, &stop, report).await;
+    let mut opening = Opening::of(
+        &earlier,
+        subject.sides.len(),
+        keeps_journal.then(|| outlet.clone()),
+    );
+    opening.throttle = throttle.as_ref().map(Throttle::board);
+    let last = supervise(
+        &host, &subject, &settings, &header, outlet, &tally, &stop, opening, report,
+    )
+    .await;
     // Its senders are gone with the children, so it ends when it has taken what was under way.
     let collected = collecting.await.map_err(|_| JobError::HostGone)?;
-    let mut sink = collected?;
+    let Records { mut sink, journal } = collected?;
+    if let Some(journal) = journal {
+        journal.close().await?;
+    }
     let mut state = last?;
+    drop(throttle);
     state.found = tally.read();
-    let summary = summary(&subject, &settings, &state, Ended::of(&state, &cancel));
+    let mut summary = summary(&subject, &settings, &state, Ended::of(&state, &cancel));
+    summary.notes.extend(earlier.note(summary.ranges));
     sink.finish(&summary).await?;
     Ok(summary)
+}
+
+/// Tells the report what was found before. Looks up now and then, so that other work and a wish to end come through.
+async fn replay(
+    journal: &Journal,
+    sink: &mut Box<dyn DifferenceSink>,
+    tally: &SharedTally,
+    stop_after: Option<NonZeroU64>,
+    stop: &CancellationToken,
+) -> Result<(), SinkError> {
+    const AT_ONCE: u32 = 64;
+    let mut findings = journal.findings()?;
+    loop {
+        for _ in 0..AT_ONCE {
+            let Some(finding) = findings.next()? else {
+                return Ok(());
+            };
+            if take(finding, sink, tally, stop_after).await? {
+                stop.cancel();
+                return Ok(());
+            }
+        }
+        tokio::task::yield_now().await;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+    }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -147,6 +238,7 @@ async fn supervise(
     outlet: Outlet,
     tally: &SharedTally,
     stop: &CancellationToken,
+    opening: Opening,
     report: watch::Sender<DiffState>,
 ) -> Result<DiffState, JobError> {
     let under_way = outlet.clone();
@@ -171,7 +263,6 @@ async fn supervise(
     let token = stop.clone();
     let staffing = Staffing {
         settings: settings.clone(),
-        nodes: subject.sides.len(),
         walker: walker(&subject.sides),
         make_child: Box::new(move || {
             let (errands, pumps, token) = (Arc::clone(&errands), children.pumps().clone(), token.clone());
@@ -180,6 +271,7 @@ async fn supervise(
         cancel: stop.clone(),
         tally: tally.clone(),
         bytes_under_way: Box::new(move || under_way.bytes()),
+        opening,
         report,
     };
     let supervisor = host.spawn(move |_| DiffSupervisor::new(staffing));
@@ -214,7 +306,7 @@ pub(super) fn header(subject: &DiffSubject, settings: &DiffSettings) -> JobHeade
         compare_unit_size: settings.compare_unit_size.get(),
         children: settings.children.get(),
         concurrency_factor: subject.concurrency_factor,
-        max_diff_rows: settings.stop_after.map_or(0, std::num::NonZeroU64::get),
+        max_diff_rows: settings.stop_after.map_or(0, NonZeroU64::get),
     }
 }
 
@@ -233,7 +325,7 @@ impl Ended {
     fn of(state: &DiffState, cancel: &CancellationToken) -> Self {
         if state.found.enough {
             Self::Enough
-        } else if cancel.is_cancelled() {
+        } else if cancel.is_cancelled() || state.critical.is_some() {
             Self::Cancelled
         } else {
             Self::Exhausted
@@ -247,6 +339,7 @@ fn summary(subject: &DiffSubject, settings: &DiffSettings, state: &DiffState, en
     if ended == Ended::Cancelled {
         notes.push("cancelled: ranges that were not compared are unknown".into());
     }
+    notes.extend(state.critical.as_deref().map(str::to_owned));
     let nodes = subject.sides.iter().enumerate().map(|(index, side)| NodeSummary {
         node: side.node().clone(),
         rows: state.rows.get(index).copied().unwrap_or(0),
@@ -269,6 +362,7 @@ fn summary(subject: &DiffSubject, settings: &DiffSettings, state: &DiffState, en
         unknown: state.unknown,
         unknown_ranges: state.unknown_ranges.clone(),
         limit_reached: ended == Ended::Enough,
+        cancelled: ended == Ended::Cancelled,
         sampled: settings.sample,
         notes,
     }

@@ -16,6 +16,8 @@ pub struct DiffSettings {
     pub compare_unit_size: NonZeroU64,
     /// How long digesting an ordinary range should take; ranges grow and shrink towards it.
     pub block_time: Duration,
+    /// How long a child rests after each range, in durations of that range: 1 halves the load, 0 is full speed.
+    pub nice_ratio: f64,
     /// Confirmed differences after which the job stops looking.
     pub stop_after: Option<NonZeroU64>,
     /// How often a range is tried before it is unknown.
@@ -65,6 +67,7 @@ impl Default for DiffSettings {
             compare_unit_size: const { NonZeroU64::new(10_000).unwrap() },
             // Short enough that a cancelled or throttled job is not felt, long enough that round trips do not count.
             block_time: Duration::from_secs(1),
+            nice_ratio: 0.0,
             stop_after: None,
             attempts: const { NonZeroU32::new(3).unwrap() },
             // One unknown range is an accident; eight in a row are a server that is gone.

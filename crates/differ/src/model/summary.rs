@@ -56,6 +56,9 @@ pub struct JobSummary {
     pub unknown_ranges: Vec<UnknownRange>,
     /// Whether the job stopped early because of `--max-diff-rows` or `--fail-fast`.
     pub limit_reached: bool,
+    /// Whether the job was cancelled before it had come to an end: what it had not compared then is unknown.
+    #[serde(default)]
+    pub cancelled: bool,
     /// The share of ranges that was looked at, if it was a sample; such a job never says `match`.
     pub sampled: Option<f64>,
     /// What the operator should know: types that differ, a slower way that had to be taken.

@@ -8,12 +8,14 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::model::{Comparison, NodeName, TableShape};
-use crate::side::{Session, Side, SideError, SideErrorKind};
+use crate::range::KeyRange;
+use crate::side::{ServerPlans, Session, Side, SideError, SideErrorKind, SideIdentity, Vitals};
 
 use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
 use super::catalog::PgTable;
 use super::connect::{PgConnection, PgServer};
 use super::filter::{FilterError, check_filter};
+use super::identity;
 use super::origin::Origins;
 use super::plan::{RowHash, TablePlan};
 use super::probe;
@@ -21,6 +23,7 @@ use super::replay::{self, Replay};
 use super::session::{PgSession, Sight};
 use super::snapshot::{self, Keeper, SnapshotMode};
 use super::statement::RangeForm;
+use super::vitals::PgVitals;
 
 /// A node of the comparison.
 #[derive(Clone, Debug)]
@@ -127,23 +130,30 @@ impl PgCluster {
             slots.extend(replay::subscribed(connection).await?);
         }
         let mut origins = Vec::with_capacity(nodes.len());
+        let mut identities = Vec::with_capacity(nodes.len());
         let mut replays = Vec::with_capacity(nodes.len());
         for ((connection, table), plan) in connections.iter_mut().zip(&tables).zip(&mut plans) {
             plan.hash = hash;
             check_statements(connection, plan).await?;
+            identities.push(SideIdentity {
+                server: identity::server(connection, table).await?,
+                order: identity::order(table, plan),
+            });
             origins.push(Arc::new(Origins::read(connection).await?));
             replays.push(Replay::of(connection, &slots, table.oid).await?);
         }
         let keepers = keepers(connections, &replays, snapshot, patience).await?;
         let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
-        for (index, (plan, (replay, keeper))) in plans
+        for (index, ((plan, identity), (replay, keeper))) in plans
             .into_iter()
+            .zip(identities)
             .zip(replays.into_iter().zip(keepers))
             .enumerate()
         {
             sides.push(Arc::new(PgSide {
                 server: nodes[index].server.clone(),
                 table: nodes[index].table.clone(),
+                identity,
                 estimate: tables[index].estimate,
                 plan: Arc::new(plan),
                 origins: Arc::clone(&origins[index]),
@@ -242,6 +252,7 @@ async fn common_hash(
 struct PgSide {
     server: PgServer,
     table: TableName,
+    identity: SideIdentity,
     estimate: f64,
     plan: Arc<TablePlan>,
     origins: Arc<Origins>,
@@ -256,6 +267,10 @@ impl Side for PgSide {
 
     fn table(&self) -> &TableName {
         &self.table
+    }
+
+    fn identity(&self) -> SideIdentity {
+        self.identity.clone()
     }
 
     fn estimate(&self) -> f64 {
@@ -278,6 +293,15 @@ impl Side for PgSide {
         .boxed()
     }
 
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        async move {
+            let connection = self.server.connect(&[]).await?;
+            let vitals: Box<dyn Vitals> = Box::new(PgVitals { connection });
+            Ok(vitals)
+        }
+        .boxed()
+    }
+
     fn statements(&self) -> Vec<(&'static str, String)> {
         const ROWS: u64 = 100_000;
         let plan = &self.plan;
@@ -289,5 +313,27 @@ impl Side for PgSide {
             ("rows by key", plan.rows()),
             ("versions by key", plan.versions()),
         ]
+    }
+
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
+        const ROWS: u64 = 100_000;
+        async move {
+            let mut connection = self.server.connect(&self.plan.search_path).await?;
+            let all = RangeForm::from(&KeyRange::ALL);
+            let statements = [
+                ("end of the first block", self.plan.step(all, ROWS)),
+                ("digest of the first block", self.plan.digest(all, ROWS)),
+            ];
+            let mut plans = Vec::with_capacity(statements.len());
+            for (title, text) in statements {
+                let statement = connection.prepare(&format!("EXPLAIN {text}")).await?;
+                let rows = connection
+                    .patient(connection.client().query(&statement, &[]))
+                    .await?;
+                plans.push((title, rows.iter().map(|row| row.get(0)).collect()));
+            }
+            Ok(plans)
+        }
+        .boxed()
     }
 }

@@ -12,6 +12,7 @@ mod connect;
 mod connection_string;
 mod filter;
 mod ident;
+mod identity;
 mod options;
 mod origin;
 mod password_file;
@@ -23,6 +24,7 @@ mod snapshot;
 mod statement;
 mod surroundings;
 mod tls;
+mod vitals;
 
 pub use agreement::{ColumnChoice, Disagreement};
 pub use cluster::{PgCluster, PgNode, PgTerms, PrepareError};

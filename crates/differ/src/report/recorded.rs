@@ -153,15 +153,23 @@ impl RecordedReport {
     /// Why the report is not about every row of the table, if it is not. Known once its last difference was read.
     #[must_use]
     pub fn shortfall(&self) -> Option<String> {
-        let (unknown, limited, sampled) = match &self.source {
+        let (unknown, limited, sampled, cancelled) = match &self.source {
             Source::Ndjson(reader) => {
                 let Some(summary) = reader.summary() else {
                     return Some("the report was not read to its end".into());
                 };
-                (summary.unknown, summary.limit_reached, summary.sampled.is_some())
+                (
+                    summary.unknown,
+                    summary.limit_reached,
+                    summary.sampled.is_some(),
+                    summary.cancelled,
+                )
             }
-            Source::Ace(report, _) => (0, report.summary.diff_row_limit_reached, false),
+            Source::Ace(report, _) => (0, report.summary.diff_row_limit_reached, false, false),
         };
+        if cancelled {
+            return Some("the report is of a comparison that was cancelled; there may be more".into());
+        }
         if unknown > 0 {
             return Some(format!("the report left {unknown} ranges of the table unknown"));
         }

@@ -88,6 +88,7 @@ pub(super) fn summary(header: &JobHeader, by_pair: Vec<(usize, usize, u64)>) -> 
         unknown: 0,
         unknown_ranges: Vec::new(),
         limit_reached: false,
+        cancelled: false,
         sampled: None,
         notes: Vec::new(),
     }

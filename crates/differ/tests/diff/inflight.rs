@@ -15,7 +15,7 @@ use crate::world::{World, connect, world_or_skip};
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, a text, n int DEFAULT 0)";
 
 /// `n1` publishes, `n2` subscribes.
-async fn replicate(world: &World) -> String {
+pub(crate) async fn replicate(world: &World) -> String {
     world.all(TABLE).await;
     world.on(1, "INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 5000) AS i; CREATE PUBLICATION p FOR TABLE t").await;
     let slot = format!("s_{}", world.databases[0]);

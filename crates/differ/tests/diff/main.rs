@@ -6,7 +6,9 @@
 mod encrypted;
 mod equality;
 mod inflight;
+mod kindness;
 mod mutation;
 mod mysql;
+mod resume;
 mod supervision;
 mod world;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use changeling_core::ident::TableName;
-use changeling_differ::engine::{DiffJob, DiffSettings, DiffSubject, Recheck};
-use changeling_differ::model::{NodeName, Verdict};
+use changeling_differ::engine::{Care, DiffJob, DiffSettings, DiffSubject, Recheck};
+use changeling_differ::journal::{JobIdentity, Journal};
+use changeling_differ::model::{Comparison, NodeName, Verdict};
 use changeling_differ::mysql::side::{MySqlCluster, MySqlNode, MySqlServer, MySqlTerms};
 use changeling_support::{Server, ServerSpec, server_or_skip};
 use mysql_async::Conn;
@@ -19,7 +20,7 @@ use crate::world::{Kept, Outcome, Running, host};
 
 type Result = changeling_support::Result<()>;
 
-fn node(name: &str, server: &Server, schema: &str) -> MySqlNode {
+pub(crate) fn node(name: &str, server: &Server, schema: &str) -> MySqlNode {
     MySqlNode {
         server: MySqlServer::new(
             NodeName::new(name),
@@ -358,4 +359,88 @@ async fn write(mut conn: Conn, go: Arc<AtomicBool>) -> u64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     written
+}
+
+/// Two runs with one journal: the first has enough after a few differences.
+async fn goes_on_from_a_journal(server: &Server) {
+    let mut admin = server.mysql().await.unwrap();
+    for text in [
+        "CREATE DATABASE d1",
+        "CREATE DATABASE d2",
+        "CREATE TABLE d1.t (k VARCHAR(20) CHARACTER SET utf8mb4, n INT, v INT, PRIMARY KEY (k, n))",
+        "INSERT INTO d1.t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 900) \
+         SELECT CONCAT('kü''', i % 7), i, i FROM n",
+        "CREATE TABLE d2.t LIKE d1.t",
+        "INSERT INTO d2.t SELECT * FROM d1.t",
+        "UPDATE d2.t SET v = -1 WHERE n % 30 = 0",
+        "DELETE FROM d2.t WHERE n = 500",
+    ] {
+        admin.query_drop(text).await.unwrap();
+    }
+    let nodes = [node("n1", server, "d1"), node("n2", server, "d2")];
+    let settings = |stop_after| DiffSettings {
+        block_size: NonZeroU64::new(40).unwrap(),
+        compare_unit_size: NonZeroU64::new(5).unwrap(),
+        stop_after: NonZeroU64::new(stop_after),
+        ..DiffSettings::default()
+    };
+    let whole = diff(&nodes, MySqlTerms::default(), settings(0)).await;
+    assert_eq!(whole.summary.confirmed, 31);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.journal");
+    let mut last = None;
+    for stop_after in [8, 20, 0] {
+        let cluster = MySqlCluster::prepare(&nodes, MySqlTerms::default())
+            .await
+            .unwrap();
+        let subject = DiffSubject {
+            sides: cluster.sides,
+            shape: cluster.shape,
+            comparison: Comparison::Exact,
+            table_filter: None,
+            concurrency_factor: 0.5,
+            notes: cluster.notes,
+        };
+        let settings = settings(stop_after);
+        let identity = JobIdentity::of(&subject, &settings);
+        let journal = if path.exists() {
+            Journal::resume(&path, &identity).unwrap()
+        } else {
+            Journal::create(&path, "r.ndjson", &identity).unwrap()
+        };
+        let before = journal.finished_ranges();
+        let (host, kept) = (host(), Kept::default());
+        let care = Care {
+            journal: Some(journal),
+            ..Care::default()
+        };
+        let job = DiffJob::start_with(
+            &host,
+            subject,
+            settings,
+            Box::new(kept.clone()),
+            care,
+            CancellationToken::new(),
+        );
+        let outcome = Running::of(job, kept, host).finish().await.unwrap();
+        assert_eq!(outcome.state.ranges_before, before);
+        assert_eq!(outcome.summary.limit_reached, stop_after > 0);
+        last = Some(outcome);
+    }
+    let last = last.unwrap();
+    assert!(last.state.ranges_before > 0, "something was done before");
+    assert_eq!(last.lines(), whole.lines());
+    assert_eq!(last.summary.nodes, whole.summary.nodes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_goes_on_from_a_journal() -> Result {
+    goes_on_from_a_journal(&server_or_skip!(ServerSpec::mysql())).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb_goes_on_from_a_journal() -> Result {
+    goes_on_from_a_journal(&server_or_skip!(ServerSpec::mariadb())).await;
+    Ok(())
 }

@@ -10,7 +10,8 @@ use changeling_differ::engine::DiffSubject;
 use changeling_differ::model::{Key, NodeName, Verdict};
 use changeling_differ::range::KeyRange;
 use changeling_differ::side::{
-    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, Session, Side, SideError,
+    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, ServerPlans, Session, Side, SideError,
+    SideIdentity, Vitals,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -251,6 +252,10 @@ impl Side for Faulty {
         self.side.table()
     }
 
+    fn identity(&self) -> SideIdentity {
+        self.side.identity()
+    }
+
     fn estimate(&self) -> f64 {
         self.side.estimate()
     }
@@ -265,8 +270,16 @@ impl Side for Faulty {
         })
     }
 
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        self.side.vitals()
+    }
+
     fn statements(&self) -> Vec<(&'static str, String)> {
         self.side.statements()
+    }
+
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
+        self.side.plans()
     }
 }
 

@@ -110,6 +110,7 @@ fn page(path: &Path, count: u64) {
         unknown: 0,
         unknown_ranges: Vec::new(),
         limit_reached: false,
+        cancelled: false,
         sampled: None,
         notes: Vec::new(),
     };

@@ -10,12 +10,13 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, NodeName, TableShape};
 use crate::postgres::{ColumnChoice, Disagreement, PrepareError};
 use crate::range::KeyRange;
-use crate::side::{Session, Side, SideError};
+use crate::side::{ServerPlans, Session, Side, SideError, SideIdentity, Vitals};
 
 use super::catalog::{MySqlColumn, MySqlKey, MySqlTable};
-use super::connect::MySqlServer;
+use super::connect::{MySqlConnection, MySqlServer};
 use super::plan::{PlannedColumn, PlannedKey, TablePlan, TextForm};
 use super::session::MySqlSession;
+use super::vitals::MySqlVitals;
 
 /// A node of the comparison.
 #[derive(Clone, Debug)]
@@ -90,6 +91,10 @@ impl MySqlCluster {
                 .await?;
             sides.push(Arc::new(MySqlSide {
                 server: node.server.clone(),
+                identity: SideIdentity {
+                    server: server_identity(connection, table).await?,
+                    order: order(table, &shape, &plan),
+                },
                 estimate: table.estimate,
                 plan,
                 table: node.table.clone(),
@@ -314,10 +319,48 @@ fn plan(
     }
 }
 
+/// Which table this is, for a comparison that is resumed later: the server by the number that it gave itself where it
+/// has one.
+async fn server_identity(connection: &mut MySqlConnection, table: &MySqlTable) -> Result<String, SideError> {
+    let rows = connection
+        .all(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+             ('server_uuid', 'server_uid', 'server_id', 'hostname', 'port', 'datadir')",
+        )
+        .await?;
+    let value = |wanted: &str| {
+        let mut rows = rows.iter();
+        rows.find(|row| row.first().and_then(Option::as_deref) == Some(wanted))
+            .and_then(|row| row.get(1).cloned().flatten())
+    };
+    let server = match value("server_uuid").or_else(|| value("server_uid")) {
+        Some(number) => number,
+        None => ["server_id", "hostname", "port", "datadir"]
+            .map(|name| format!("{name} {}", value(name).unwrap_or_default()))
+            .join(", "),
+    };
+    Ok(format!("table {} of server {server}", table.name))
+}
+
+/// What the order of the key depends on.
+fn order(table: &MySqlTable, shape: &TableShape, plan: &TablePlan) -> String {
+    let parts = shape.key_columns().zip(&plan.key).map(|(shaped, key)| {
+        if key.by_bytes {
+            return format!("{} by the bytes of its text", shaped.name);
+        }
+        let column = find(table, &shaped.name);
+        let kind = column.map_or("", |column| &column.type_text);
+        let sorting = column.map_or("", |column| &column.sorting);
+        format!("{} {kind} {sorting}", shaped.name).trim_end().to_owned()
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// One node.
 struct MySqlSide {
     server: MySqlServer,
     table: TableName,
+    identity: SideIdentity,
     estimate: f64,
     plan: Arc<TablePlan>,
 }
@@ -329,6 +372,10 @@ impl Side for MySqlSide {
 
     fn table(&self) -> &TableName {
         &self.table
+    }
+
+    fn identity(&self) -> SideIdentity {
+        self.identity.clone()
     }
 
     fn estimate(&self) -> f64 {
@@ -346,6 +393,15 @@ impl Side for MySqlSide {
         .boxed()
     }
 
+    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
+        async move {
+            let connection = self.server.connect().await?;
+            let vitals: Box<dyn Vitals> = Box::new(MySqlVitals { connection });
+            Ok(vitals)
+        }
+        .boxed()
+    }
+
     fn statements(&self) -> Vec<(&'static str, String)> {
         const ROWS: u64 = 100_000;
         let all = KeyRange::ALL;
@@ -355,5 +411,36 @@ impl Side for MySqlSide {
             ("cuts of a range", self.plan.cuts(&all, ROWS / 16, 16)),
             ("keys and hashes of a range", self.plan.key_digests(&all)),
         ]
+    }
+
+    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
+        const ROWS: u64 = 100_000;
+        async move {
+            let mut connection = self.server.connect().await?;
+            // MariaDB has no tree.
+            let explain = match connection.dialect {
+                Dialect::MariaDb => "EXPLAIN",
+                _ => "EXPLAIN FORMAT=TREE",
+            };
+            let all = KeyRange::ALL;
+            let statements = [
+                ("end of the first block", self.plan.step(&all, ROWS)),
+                ("digest of the first block", self.plan.digest(&all, ROWS)),
+            ];
+            let mut plans = Vec::with_capacity(statements.len());
+            for (title, text) in statements {
+                let rows = connection.all(&format!("{explain} {text}")).await?;
+                let lines = rows.into_iter().flat_map(|row| {
+                    let row: Vec<String> = row
+                        .into_iter()
+                        .map(|cell| cell.unwrap_or_else(|| "-".into()))
+                        .collect();
+                    row.join(" | ").lines().map(str::to_owned).collect::<Vec<_>>()
+                });
+                plans.push((title, lines.collect()));
+            }
+            Ok(plans)
+        }
+        .boxed()
     }
 }

@@ -12,6 +12,7 @@ mod json;
 mod plan;
 mod replay;
 mod session;
+mod vitals;
 
 pub use cluster::{MySqlCluster, MySqlNode, MySqlTerms};
 pub use connect::MySqlServer;
