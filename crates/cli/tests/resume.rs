@@ -262,10 +262,10 @@ async fn cancelled_it_says_how_to_go_on() -> changeling_support::Result<()> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while !stage
+    while stage
         .files("journal")
         .pop()
-        .is_some_and(|journal| done(&journal).0 >= 5)
+        .is_none_or(|journal| done(&journal).0 < 5)
     {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

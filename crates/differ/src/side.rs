@@ -113,7 +113,8 @@ pub struct Mark {
 /// Ends whatever a session's server is doing for it.
 pub trait Canceller: Send + Sync {
     /// Asks the server, on a connection of its own, to end the session's statement. Returns when it was asked, or
-    /// when it cannot be reached; the statement's own time limit then ends it.
+    /// when it cannot be reached; the statement's own time limit then ends it. Best called when the session was dropped:
+    /// then it is known when nothing is left.
     fn cancel(&self) -> BoxFuture<'_, ()>;
 }
 

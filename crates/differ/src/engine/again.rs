@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, join_all, try_join_all};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -137,9 +137,8 @@ async fn look<K: KeySource>(
         let ended = tokio::select! {
             ended = settling.settle(&mut sessions, &batch, |_| ()) => ended,
             () = stop.cancelled() => {
-                for canceller in &cancellers {
-                    canceller.cancel().await;
-                }
+                drop(sessions);
+                join_all(cancellers.iter().map(|canceller| canceller.cancel())).await;
                 looked.unknown = Some("it was stopped".into());
                 return Ok(looked);
             }

@@ -86,9 +86,9 @@ async fn errand(
             .unwrap_or(RangeOutcome::Stopped)
     };
     if matches!(outcome, RangeOutcome::Failed(_) | RangeOutcome::Stopped) {
-        // One node failed; the others may still be at it.
-        brakes.pull().await;
+        // One node failed; the others may still be at it. Dropped first: the brakes are pulled until a connection ends.
         *connections = Connections::default();
+        brakes.pull().await;
     }
     outcome
 }

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::CancellationToken;
 
 use crate::model::NodeName;
 use crate::side::{Canceller, SideError, SideErrorKind};
@@ -18,6 +19,9 @@ use super::tls;
 
 /// How long the server may be asked to end a statement before it is left to the statement's own limit.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked, at most, and the wait between: a statement on its way arrives sooner.
+const CANCEL_TRIES: u32 = 5;
+const CANCEL_PAUSE: Duration = Duration::from_millis(100);
 /// What our own clock allows beyond the server's limit: only a server or network that is gone uses it up.
 const GRACE: Duration = Duration::from_secs(5);
 /// Prepared statements kept by a connection. There are some dozens of texts; more means that a number varies.
@@ -59,6 +63,7 @@ impl PgServer {
             cancel: Arc::new(PgCanceller {
                 token: client.client.cancel_token(),
                 tls: client.tls,
+                ended: client.ended,
             }),
             client: client.client,
             statements: HashMap::new(),
@@ -81,13 +86,16 @@ impl PgServer {
                 .map_err(|_| failed("no connection came about in time".into()))?
                 .map_err(|error| self.refused(&error))?;
         let node = self.node.clone();
-        // Ends with the client; what is wrong shows in the client's next call.
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        // Ends when the client is dropped and nothing is awaited any more; what is wrong shows in the client's next call.
         tokio::spawn(async move {
+            let _guard = guard;
             if let Err(error) = connection.await {
                 tracing::debug!(%node, %error, "a connection ended");
             }
         });
-        Ok(Opened { client, tls })
+        Ok(Opened { client, tls, ended })
     }
 
     fn refused(&self, error: &tokio_postgres::Error) -> SideError {
@@ -111,6 +119,7 @@ impl PgServer {
 struct Opened {
     client: Client,
     tls: MakeRustlsConnect,
+    ended: CancellationToken,
 }
 
 /// The server's own names first, then these.
@@ -309,17 +318,37 @@ fn told(error: &tokio_postgres::Error) -> String {
 struct PgCanceller {
     token: CancelToken,
     tls: MakeRustlsConnect,
+    /// The connection has ended.
+    ended: CancellationToken,
+}
+
+impl PgCanceller {
+    async fn ask(&self) {
+        let asked = tokio::time::timeout(CANCEL_PATIENCE, self.token.cancel_query(self.tls.clone())).await;
+        match asked {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a statement could not be cancelled"),
+            Err(_) => tracing::debug!("a statement could not be cancelled in time"),
+        }
+    }
 }
 
 impl Canceller for PgCanceller {
+    /// A request that comes when the statement is on its way to the server, or between two, ends nothing, and dropping
+    /// the client does not call back what is on its way. So it is asked again until the connection is over.
     fn cancel(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let asked =
-                tokio::time::timeout(CANCEL_PATIENCE, self.token.cancel_query(self.tls.clone())).await;
-            match asked {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a statement could not be cancelled"),
-                Err(_) => tracing::debug!("a statement could not be cancelled in time"),
+            for _ in 0..CANCEL_TRIES {
+                if self.ended.is_cancelled() {
+                    return;
+                }
+                self.ask().await;
+                if tokio::time::timeout(CANCEL_PAUSE, self.ended.cancelled())
+                    .await
+                    .is_ok()
+                {
+                    return;
+                }
             }
         })
     }
