@@ -37,11 +37,10 @@ pub async fn fill(client: &Client, rows: u64) -> Result<()> {
              'Country ' || (i % 199), '+1-' || substr(md5((i * 5)::text), 1, 14), '001-' || substr(md5((i * 11)::text), 1, 14), \
              substr(md5((i * 13)::text), 1, 16) || '@example.org', \
              timestamp '2020-01-01' + (i % 100000) * interval '13 minutes', \
-             'https://www.' || substr(md5((i * 17)::text), 1, 14) || '.example/' FROM generate_series(1, {rows}) AS i;
-             VACUUM (ANALYZE, FREEZE) {TABLE};"
+             'https://www.' || substr(md5((i * 17)::text), 1, 14) || '.example/' FROM generate_series(1, {rows}) AS i;"
         ))
         .await?;
-    Ok(())
+    vacuum(client).await
 }
 
 /// Changes every `every`-th row, and only those, once; the others are as they were filled.
@@ -51,9 +50,15 @@ pub async fn fill(client: &Client, rows: u64) -> Result<()> {
 pub async fn spoil(client: &Client, every: u64) -> Result<()> {
     client
         .batch_execute(&format!(
-            "UPDATE {TABLE} SET city = 'Atlantis' WHERE index % {every} = 0 AND city <> 'Atlantis';
-             VACUUM ANALYZE {TABLE};"
+            "UPDATE {TABLE} SET city = 'Atlantis' WHERE index % {every} = 0 AND city <> 'Atlantis'"
         ))
         .await?;
-    Ok(())
+    vacuum(client).await
+}
+
+/// A statement of its own: it cannot share a transaction.
+async fn vacuum(client: &Client) -> Result<()> {
+    Ok(client
+        .batch_execute(&format!("VACUUM (ANALYZE, FREEZE) {TABLE}"))
+        .await?)
 }

@@ -69,10 +69,10 @@ pub struct FilledColumn {
 /// What a REPLACE on the ghost table could do to rows that it is not about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConflictPolicy {
-    /// Every unique key of the ghost table exists identically on the original (same columns, order
-    /// aside, same collations): a row evicted for its sake has a later event that brings it back.
+    /// The chosen key is unique on the ghost table too, and each of its unique keys holds all columns of one of the
+    /// original's (order aside, same collations): a row evicted for its sake has a later event that brings it back.
     Replace,
-    /// Some unique key is new or narrower: delete, then plain INSERT, and a duplicate is looked into.
+    /// Some unique key is new or narrower, or the chosen one is wider: delete, then plain INSERT, and a duplicate is looked into.
     Insert,
 }
 

@@ -252,6 +252,18 @@ impl Workshop {
         answer(self.applier.hold.send(Hold)).await
     }
 
+    /// Waits, however long it takes, until no cycle runs. Nothing is locked meanwhile.
+    ///
+    /// # Errors
+    /// The applier has ended: no cycle runs then, either, but nothing can go on.
+    pub async fn rest(&self) -> Result<(), Setback> {
+        match self.applier.hold.send(Hold).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ended)) => Err(retry(ended)),
+            Err(_) => Err(Setback::Retry("the applier is gone".to_owned())),
+        }
+    }
+
     /// Holds the applier, then has it run cycles one by one until hardly anything is left for the lock, proving after
     /// each what it wrote. Cycles are on hold between, so a key found equal can only become unequal by a change
     /// that is among the keys still to be synchronised.

@@ -292,31 +292,32 @@ fn counterpart(tables: Tables<'_>, targets: &[usize]) -> Result<String, String> 
 /// How the ghost table is written, and which of its unique keys the original's rows cannot violate.
 ///
 /// The second is a little wider than "exists identically": a key that holds all columns of an identical one
-/// and more can only be violated where that one is.
+/// and more can only be violated where that one is. `REPLACE` also relies on the chosen key itself: where the ghost has it
+/// with more columns only, an outdated row of the same key would stay beside the new one.
 #[must_use]
-pub fn conflicts(tables: Tables<'_>) -> (ConflictPolicy, Vec<String>) {
-    let mut policy = ConflictPolicy::Replace;
-    let mut same = Vec::new();
-    for index in tables.ghost.indexes.iter().filter(|index| index.unique) {
-        let mut safe = false;
-        let mut identical = false;
-        for candidate in tables
-            .original
-            .indexes
-            .iter()
-            .filter(|candidate| candidate.unique)
-        {
-            let covered = candidate.parts.len() <= index.parts.len() && covers(tables, candidate, index);
-            safe |= covered;
-            identical |= covered && candidate.parts.len() == index.parts.len();
-        }
-        if safe {
-            same.push(index.name.clone());
-        }
-        if !identical {
-            policy = ConflictPolicy::Insert;
-        }
-    }
+pub fn conflicts(tables: Tables<'_>, key: &KeyPlan) -> (ConflictPolicy, Vec<String>) {
+    let unique = |index: &&Index| index.unique;
+    let safe = |index: &&Index| {
+        let mut originals = tables.original.indexes.iter().filter(unique);
+        originals
+            .any(|candidate| candidate.parts.len() <= index.parts.len() && covers(tables, candidate, index))
+    };
+    let all: Vec<&Index> = tables.ghost.indexes.iter().filter(unique).collect();
+    let same: Vec<String> = all
+        .iter()
+        .copied()
+        .filter(safe)
+        .map(|index| index.name.clone())
+        .collect();
+    let kept = all
+        .iter()
+        .filter(|index| index.name == key.target_name)
+        .any(|index| index.parts.len() == key.columns.len() && same.contains(&index.name));
+    let policy = if kept && same.len() == all.len() {
+        ConflictPolicy::Replace
+    } else {
+        ConflictPolicy::Insert
+    };
     (policy, same)
 }
 

@@ -267,7 +267,7 @@ impl Inspection {
         let Some(key) = key else { return Err(problems) };
         keys::check_provable(&key, &columns, settings.verify, &mut problems);
         problems.clone().into_result()?;
-        let (conflicts, same_unique_keys) = keys::conflicts(tables);
+        let (conflicts, same_unique_keys) = keys::conflicts(tables, &key);
         Ok(MigrationPlan {
             names: self.names.clone(),
             alter: self.body.clone(),

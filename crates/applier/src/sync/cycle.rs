@@ -178,6 +178,7 @@ impl CyclePump {
         loop {
             let gate = *self.gate.borrow_and_update();
             if matches!(gate, Gate::Shut { steps } if steps > self.state.borrow().steps) {
+                self.state.send_modify(|state| state.at_rest = false);
                 return Some(Turn::Step);
             }
             let shut = gate != Gate::Open;
