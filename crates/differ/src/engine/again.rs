@@ -172,8 +172,11 @@ fn summary(
     let mut notes = subject.notes.clone();
     notes.push(format!("only {} known keys were looked at", looked.keys));
     notes.extend(shortfall.clone());
-    let established =
-        looked.unknown.is_none() && shortfall.is_none() && found.in_flight == 0 && settings.sample.is_none();
+    let established = looked.unknown.is_none()
+        && shortfall.is_none()
+        && found.in_flight == 0
+        && found.left_out == 0
+        && settings.sample.is_none();
     let verdict = match (found.confirmed, established) {
         (1.., _) => Verdict::Differ,
         (0, true) => Verdict::Match,

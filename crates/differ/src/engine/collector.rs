@@ -30,6 +30,8 @@ pub struct Tally {
     pub in_flight: u64,
     /// Rows that had differed and did not when looked at again.
     pub settled: u64,
+    /// Rows that differ and were not asked for, because no version of theirs is of the wanted origin.
+    pub left_out: u64,
     /// Whether there are as many as the operator wanted at most.
     pub enough: bool,
 }
@@ -65,6 +67,10 @@ impl SharedTally {
 
     fn change<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn leave_out(&self) {
+        self.change(|tally| tally.left_out += 1);
     }
 
     pub(super) fn settle(&self, rows: u64) {

@@ -339,6 +339,12 @@ fn summary(subject: &DiffSubject, settings: &DiffSettings, state: &DiffState, en
     if ended == Ended::Cancelled {
         notes.push("cancelled: ranges that were not compared are unknown".into());
     }
+    if let (Some(origin), 1..) = (&settings.against_origin, found.left_out) {
+        notes.push(format!(
+            "{} rows differ and have no version of origin {origin}; they are not reported",
+            found.left_out
+        ));
+    }
     notes.extend(state.critical.as_deref().map(str::to_owned));
     let nodes = subject.sides.iter().enumerate().map(|(index, side)| NodeSummary {
         node: side.node().clone(),
@@ -380,6 +386,7 @@ fn verdict(settings: &DiffSettings, state: &DiffState, ended: Ended) -> Verdict 
         && state.found.in_flight == 0
         && state.skipped == 0
         && settings.sample.is_none()
+        && asked_for_all(settings, state)
         && state.ranges > 0
         && state.ranges == state.ranges_done;
     if established {
@@ -387,4 +394,10 @@ fn verdict(settings: &DiffSettings, state: &DiffState, ended: Ended) -> Verdict 
     } else {
         Verdict::Unknown
     }
+}
+
+/// Whether nothing that differs was left out as not asked for. A run that goes on from a journal does not know what the
+/// one before has left out.
+fn asked_for_all(settings: &DiffSettings, state: &DiffState) -> bool {
+    settings.against_origin.is_none() || (state.found.left_out == 0 && state.ranges_before == 0)
 }

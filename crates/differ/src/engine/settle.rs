@@ -224,6 +224,8 @@ impl Settling<'_> {
                     .deliver(finding)
                     .await
                     .map_err(|_| Unfinished::Closed)?;
+            } else {
+                self.tally.leave_out();
             }
         }
         Ok(())

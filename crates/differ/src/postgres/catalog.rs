@@ -82,7 +82,7 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
    SELECT a.attnum, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
      pg_catalog.format_type(a.atttypid, -1), pg_catalog.format_type(t.oid, -1), tn.nspname::text, \
      t.oid, t.typname::text, t.typcategory::text, t.typtype::text, t.typelem, \
-     a.attnotnull, a.attgenerated::text, a.attidentity::text, \
+     a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS v WHERE v.conrelid = a.attrelid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey[1] = a.attnum), a.attgenerated::text, a.attidentity::text, \
      pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), \
      EXISTS (SELECT FROM pg_catalog.pg_cast AS k WHERE k.castsource = t.oid AND k.casttarget = 25 \
        AND k.castmethod = 'f'), \
@@ -98,12 +98,13 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
    JOIN pg_catalog.pg_type AS t ON t.oid = i.type JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.typnamespace \
    WHERE a.attrelid = $1::oid ORDER BY a.attnum";
 
+/// A NOT NULL that was added NOT VALID (from version 18) promises nothing about older rows.
 /// `indnkeyatts` leaves out included columns, which are not part of what is unique.
 const KEYS: &str = "SELECT c.relname::text, i.indisprimary, i.indisreplident, \
      (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) \
        FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS u(number, place) \
        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = u.number \
-       WHERE u.place <= i.indnkeyatts AND a.attnotnull), i.indnkeyatts \
+       WHERE u.place <= i.indnkeyatts AND a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS v WHERE v.conrelid = a.attrelid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey[1] = a.attnum)), i.indnkeyatts \
    FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid \
    WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indislive \
      AND i.indpred IS NULL AND i.indexprs IS NULL \

@@ -18,7 +18,7 @@ use super::touched::Touched;
 use super::{Policy, RepairError, RepairOutcome};
 use crate::model::{Dialect, NodeName, TableShape};
 use crate::mysql::side::{MySqlCluster, MySqlNode, MySqlTerms};
-use crate::postgres::{PgCluster, PgNode, PgTerms, PrepareError};
+use crate::postgres::{ColumnChoice, PgCluster, PgNode, PgTerms, PrepareError};
 use crate::report::recorded::RecordedReport;
 
 /// Whether anything is changed.
@@ -285,9 +285,11 @@ async fn connect_postgres(
             "there is no binary log to spare on PostgreSQL".into(),
         ));
     }
-    let cluster = PgCluster::prepare(nodes, PgTerms::default())
-        .await
-        .map_err(prepared)?;
+    let terms = PgTerms {
+        columns: compared(report),
+        ..PgTerms::default()
+    };
+    let cluster = PgCluster::prepare(nodes, terms).await.map_err(prepared)?;
     let shape = Arc::new(cluster.shape);
     check_key(report, &shape)?;
     let mut targets: Vec<Box<dyn Target>> = Vec::with_capacity(nodes.len());
@@ -314,9 +316,11 @@ async fn connect_mysql(
                 .into(),
         ));
     }
-    let cluster = MySqlCluster::prepare(nodes, MySqlTerms::default())
-        .await
-        .map_err(prepared)?;
+    let terms = MySqlTerms {
+        columns: compared(report),
+        ..MySqlTerms::default()
+    };
+    let cluster = MySqlCluster::prepare(nodes, terms).await.map_err(prepared)?;
     let shape = Arc::new(cluster.shape);
     check_key(report, &shape)?;
     let mut targets: Vec<Box<dyn Target>> = Vec::with_capacity(nodes.len());
@@ -333,6 +337,15 @@ async fn connect_mysql(
         targets,
         notes: cluster.notes,
     })
+}
+
+/// What was not compared is not written.
+fn compared(report: &RecordedReport) -> ColumnChoice {
+    if report.columns.is_empty() {
+        ColumnChoice::All
+    } else {
+        ColumnChoice::Only(report.columns.clone())
+    }
 }
 
 fn check_key(report: &RecordedReport, shape: &TableShape) -> Result<(), RepairError> {

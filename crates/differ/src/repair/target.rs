@@ -132,6 +132,10 @@ pub(super) trait Target: Send + Sync {
     /// Whether UPDATE cannot make the row what it shall be.
     fn needs_replacing(&self, before: &Row, after: &Row) -> bool;
 
+    /// Whether a row may be deleted and inserted instead of being updated: not if it has columns that are not compared,
+    /// whose values would be lost.
+    fn may_replace(&self) -> bool;
+
     /// Whether the change of a row would change others that refer to it.
     fn moves(&self, before: &Row, after: &Row) -> bool;
 

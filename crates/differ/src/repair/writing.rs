@@ -76,6 +76,13 @@ enum Way {
 pub(super) async fn write(target: &mut dyn Target, items: &[Item]) -> Result<Vec<Fate>, SideError> {
     let mut fates: Vec<Option<Fate>> = vec![None; items.len()];
     mind_references(target, items, &mut fates).await?;
+    for (item, fate) in items.iter().zip(&mut fates) {
+        if fate.is_none() && item.needs_replacing(target) && !target.may_replace() {
+            let message = "it would have to be deleted and inserted, and the values of columns that were not compared \
+                           would be lost";
+            *fate = Some(Fate::Failed(message.into(), Hope::None));
+        }
+    }
     let mut open: Vec<Vec<usize>> = vec![(0..items.len()).filter(|place| fates[*place].is_none()).collect()];
     let mut conflicting = Vec::new();
     while let Some(part) = open.pop() {
@@ -151,7 +158,7 @@ async fn exchange(
     conflicting: &[usize],
     fates: &mut [Option<Fate>],
 ) -> Result<(), SideError> {
-    if conflicting.len() < 2 {
+    if conflicting.len() < 2 || !target.may_replace() {
         return Ok(());
     }
     let keys: Vec<Key> = conflicting

@@ -368,7 +368,12 @@ async fn a_child_that_panics_costs_one_retry() {
     let outcome = world.diff_of(faulty(&world, 1).await).await;
     assert_eq!(outcome.findings.len(), 100, "{:?}", outcome.summary);
     assert_eq!((outcome.state.retries, outcome.summary.unknown), (1, 0));
-    assert_eq!(outcome.state.children_made, 3);
+    // Two and the one that replaced the lost one; or one and its replacement, if the second was made only after that.
+    assert!(
+        (2..=3).contains(&outcome.state.children_made),
+        "{}",
+        outcome.state.children_made
+    );
     assert_eq!(outcome.summary.nodes[1].rows, 20_000);
 }
 

@@ -1,6 +1,7 @@
 //! Foreign keys, unique values, generated columns, triggers, roles.
 
 use changeling_differ::model::Verdict;
+use changeling_differ::postgres::ColumnChoice;
 use changeling_differ::repair::{RepairError, Triggers};
 
 use crate::modes::FULL;
@@ -87,6 +88,79 @@ async fn c15_a_deletion_that_would_cascade_is_not_made() {
         repaired.told
     );
     assert_eq!(round.texts(2, "SELECT id::text FROM child").await, ["1"]);
+    assert_eq!(repaired.outcome.exit_code(), 1);
+}
+
+/// With a trigger on the table it is written as a replica writes, and the server minds no reference at all.
+#[tokio::test]
+async fn c15_a_change_that_would_reach_other_rows_is_not_made() {
+    for (rule, trigger) in [
+        ("ON UPDATE CASCADE", ""),
+        ("ON UPDATE SET NULL", ""),
+        (
+            "",
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+              CREATE TRIGGER g AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        ),
+    ] {
+        let round = Round::new(world_or_skip!(2));
+        round
+            .world
+            .all(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY, code text UNIQUE); \
+                 CREATE TABLE child (id int PRIMARY KEY, code text REFERENCES t (code) {rule}); {trigger}"
+            ))
+            .await;
+        round
+            .world
+            .on(1, "INSERT INTO t VALUES (1, 'new'), (2, 'b')")
+            .await;
+        round
+            .world
+            .on(
+                2,
+                "INSERT INTO t VALUES (1, 'old'), (2, 'c'); INSERT INTO child VALUES (1, 'old')",
+            )
+            .await;
+        let (_, report) = round.diff(Format::Ndjson).await;
+        let repaired = round.repair(&report, FULL).await;
+        assert_eq!(repaired.counts(2), "0/1/0/1/0", "{rule}: {:?}", repaired.told);
+        assert_eq!(round.texts(2, "SELECT code FROM child").await, ["old"], "{rule}");
+        assert_eq!(
+            round.texts(2, "SELECT code FROM t ORDER BY id").await,
+            ["old", "b"]
+        );
+        assert_eq!(repaired.outcome.exit_code(), 1);
+    }
+}
+
+/// Neither by an update nor by a row that is deleted and inserted in its stead.
+#[tokio::test]
+async fn what_was_not_compared_is_not_written() {
+    let mut round = Round::new(world_or_skip!(2));
+    round.world.terms.columns = ColumnChoice::Except(vec!["w".into()]);
+    round
+        .world
+        .all("CREATE TABLE t (id int PRIMARY KEY, code text UNIQUE, w text)")
+        .await;
+    round
+        .world
+        .on(
+            1,
+            "INSERT INTO t VALUES (1, 'a', 'one'), (2, 'b', 'one'), (3, 'c', 'one')",
+        )
+        .await;
+    round
+        .world
+        .on(
+            2,
+            "INSERT INTO t VALUES (1, 'b', 'two'), (2, 'a', 'two'), (3, 'x', 'two')",
+        )
+        .await;
+    let (_, report) = round.diff(Format::Ndjson).await;
+    let repaired = round.repair(&report, FULL).await;
+    let rows = round.texts(2, "SELECT code || ' ' || w FROM t ORDER BY id").await;
+    assert_eq!(rows, ["b two", "a two", "c two"], "{:?}", repaired.told);
     assert_eq!(repaired.outcome.exit_code(), 1);
 }
 

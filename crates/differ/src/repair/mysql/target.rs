@@ -354,6 +354,10 @@ impl Target for MySqlTarget {
         false
     }
 
+    fn may_replace(&self) -> bool {
+        self.shape.ignored.is_empty()
+    }
+
     fn moves(&self, before: &Row, after: &Row) -> bool {
         let referred = self
             .facts

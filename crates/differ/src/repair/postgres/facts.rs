@@ -21,6 +21,13 @@ impl Reference {
     }
 }
 
+/// A reference to the table, and what the server does to the other row.
+pub(super) struct Referring {
+    reference: Reference,
+    follows_deletion: bool,
+    follows_change: bool,
+}
+
 /// What the catalog says about a table that is to be written.
 pub(super) struct TableFacts {
     pub(super) inherited: bool,
@@ -29,7 +36,7 @@ pub(super) struct TableFacts {
     pub(super) commit_times: bool,
     pub(super) missing: Vec<String>,
     pub(super) lossy: Vec<String>,
-    pub(super) referring: Vec<(Reference, bool)>,
+    pub(super) referring: Vec<Referring>,
     pub(super) referred: Vec<Reference>,
 }
 
@@ -57,7 +64,11 @@ impl TableFacts {
         let (mut referring, mut referred) = (Vec::new(), Vec::new());
         for key in foreign {
             if key.incoming {
-                referring.push((key.reference, key.cascades));
+                referring.push(Referring {
+                    reference: key.reference,
+                    follows_deletion: key.follows_deletion,
+                    follows_change: key.follows_change,
+                });
             } else {
                 referred.push(key.reference);
             }
@@ -93,15 +104,21 @@ impl TableFacts {
     }
 
     /// References that deletions must mind: those that cascade, and all if the server does not look after them.
-    pub(super) fn referring(&self, unchecked: bool) -> Vec<Reference> {
-        let minded = self
-            .referring
-            .iter()
-            .filter(|(_, cascades)| *cascades || unchecked);
+    pub(super) fn minding_deletion(&self, unchecked: bool) -> Vec<Reference> {
+        self.minding(|referring| referring.follows_deletion || unchecked)
+    }
+
+    /// The same of changes to the columns that are referred to.
+    pub(super) fn minding_change(&self, unchecked: bool) -> Vec<Reference> {
+        self.minding(|referring| referring.follows_change || unchecked)
+    }
+
+    fn minding(&self, minds: impl Fn(&Referring) -> bool) -> Vec<Reference> {
+        let minded = self.referring.iter().filter(|referring| minds(referring));
         minded
-            .map(|(reference, _)| Reference {
-                table: reference.table.clone(),
-                columns: reference.columns.clone(),
+            .map(|referring| Reference {
+                table: referring.reference.table.clone(),
+                columns: referring.reference.columns.clone(),
             })
             .collect()
     }
@@ -110,12 +127,13 @@ impl TableFacts {
 struct ForeignKey {
     reference: Reference,
     incoming: bool,
-    cascades: bool,
+    follows_deletion: bool,
+    follows_change: bool,
 }
 
 async fn foreign_keys(connection: &mut PgConnection, oid: u32) -> Result<Vec<ForeignKey>, SideError> {
     // A self-reference stands in both lists.
-    const KEYS: &str = "SELECT d.incoming, k.confdeltype IN ('c', 'n', 'd'), n.nspname::text, r.relname::text, \
+    const KEYS: &str = "SELECT d.incoming, k.confdeltype IN ('c', 'n', 'd'), k.confupdtype IN ('c', 'n', 'd'), n.nspname::text, r.relname::text, \
          (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) FROM pg_catalog.unnest(CASE WHEN d.incoming THEN k.conkey ELSE k.confkey END) \
            WITH ORDINALITY AS u(number, place) JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attnum = u.number), \
          (SELECT pg_catalog.array_agg(a.attname::text ORDER BY u.place) FROM pg_catalog.unnest(CASE WHEN d.incoming THEN k.confkey ELSE k.conkey END) \
@@ -129,9 +147,9 @@ async fn foreign_keys(connection: &mut PgConnection, oid: u32) -> Result<Vec<For
     let client = connection.client();
     let rows = connection.patient(client.query(&statement, &[&oid])).await?;
     let key = |row: &tokio_postgres::Row| {
-        let theirs: Vec<String> = row.get(4);
-        let ours: Vec<String> = row.get(5);
-        let (schema, table): (String, String) = (row.get(2), row.get(3));
+        let theirs: Vec<String> = row.get(5);
+        let ours: Vec<String> = row.get(6);
+        let (schema, table): (String, String) = (row.get(3), row.get(4));
         ForeignKey {
             reference: Reference {
                 table: format!("{}.{}", quote(&schema), quote(&table)),
@@ -142,7 +160,8 @@ async fn foreign_keys(connection: &mut PgConnection, oid: u32) -> Result<Vec<For
                     .collect(),
             },
             incoming: row.get(0),
-            cascades: row.get(1),
+            follows_deletion: row.get(1),
+            follows_change: row.get(2),
         }
     };
     Ok(rows.iter().map(key).collect())

@@ -11,7 +11,7 @@ use super::facts::{Reference, TableFacts};
 use super::scribe::PgScribe;
 use super::statement::{CommitTimes, Statements};
 use crate::model::{Cell, Key, NodeName, Origin, Row, TableShape};
-use crate::postgres::{Origins, PgConnection, PgNode, quote_table};
+use crate::postgres::{Origins, PgConnection, PgNode, quote, quote_table};
 use crate::repair::RepairError;
 use crate::repair::decision::NodeRow;
 use crate::repair::runner::Triggers;
@@ -31,8 +31,10 @@ pub(in crate::repair) struct PgTarget {
     shape: Arc<TableShape>,
     table: TableName,
     origins: Arc<Origins>,
-    /// Tables whose rows would be deleted, changed or orphaned with ours.
+    /// Tables whose rows would be deleted, changed or orphaned if ours were deleted.
     referring: Vec<Reference>,
+    /// The same if the columns of ours that they refer to were changed.
+    followed: Vec<Reference>,
     /// Tables that must have a row for ours; known only where the server does not check by itself.
     referred: Vec<Reference>,
     session_origin: Option<String>,
@@ -86,7 +88,8 @@ impl PgTarget {
         };
         Ok(Self {
             statements: Statements::new(&shape, &table, &only, commit_times),
-            referring: facts.referring(quiet),
+            referring: facts.minding_deletion(quiet),
+            followed: facts.minding_change(quiet),
             referred: if quiet { facts.referred } else { Vec::new() },
             connection,
             shape,
@@ -202,10 +205,21 @@ impl PgTarget {
         Ok(found.iter().map(cells).collect())
     }
 
-    async fn referenced_now(&mut self, keys: &[Key]) -> Result<Vec<Option<String>>, Refusal> {
+    async fn referenced_now(
+        &mut self,
+        keys: &[Key],
+        departure: Departure,
+    ) -> Result<Vec<Option<String>>, Refusal> {
         let mut found = vec![None; keys.len()];
-        for place in 0..self.referring.len() {
-            let reference = &self.referring[place];
+        let references = match departure {
+            Departure::Deleted => self.referring.len(),
+            Departure::Moved => self.followed.len(),
+        };
+        for place in 0..references {
+            let reference = match departure {
+                Departure::Deleted => &self.referring[place],
+                Departure::Moved => &self.followed[place],
+            };
             let text = format!(
                 "{} WHERE EXISTS (SELECT FROM {} AS r WHERE {})",
                 self.keys_of_table(),
@@ -407,8 +421,12 @@ impl Target for PgTarget {
         self.canonical_undone(rows).boxed()
     }
 
-    fn referenced<'a>(&'a mut self, keys: &'a [Key], _: Departure) -> Written<'a, Vec<Option<String>>> {
-        self.referenced_now(keys).boxed()
+    fn referenced<'a>(
+        &'a mut self,
+        keys: &'a [Key],
+        departure: Departure,
+    ) -> Written<'a, Vec<Option<String>>> {
+        self.referenced_now(keys, departure).boxed()
     }
 
     fn needs_replacing(&self, before: &Row, after: &Row) -> bool {
@@ -416,8 +434,18 @@ impl Target for PgTarget {
         self.statements.fixed.iter().any(differs)
     }
 
-    fn moves(&self, _: &Row, _: &Row) -> bool {
-        false
+    /// A column that is not compared is not written either.
+    fn moves(&self, before: &Row, after: &Row) -> bool {
+        let mut columns = self.followed.iter().flat_map(|reference| &reference.columns);
+        columns.any(|(_, ours)| {
+            let mut shaped = self.shape.columns.iter();
+            let position = shaped.position(|column| quote(&column.name) == *ours);
+            position.is_some_and(|position| before.0[position] != after.0[position])
+        })
+    }
+
+    fn may_replace(&self) -> bool {
+        self.shape.ignored.is_empty()
     }
 
     fn delete<'a>(&'a mut self, rows: &'a [Held<'a>]) -> Written<'a, u64> {
