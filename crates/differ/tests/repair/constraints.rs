@@ -134,6 +134,39 @@ async fn c15_a_change_that_would_reach_other_rows_is_not_made() {
     }
 }
 
+/// The server is told not to look; then whoever deletes the row that is referred to must wait, as he would for the server.
+#[tokio::test]
+async fn c15_a_parent_deleted_meanwhile_leaves_no_orphan() {
+    let round = Round::new(world_or_skip!(2));
+    round
+        .world
+        .all(
+            "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, p int REFERENCES p); \
+             INSERT INTO p SELECT generate_series(1, 600); \
+             CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+             CREATE TRIGGER g AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        )
+        .await;
+    round
+        .world
+        .on(1, "INSERT INTO t SELECT i, i FROM generate_series(1, 600) AS i")
+        .await;
+    let (_, report) = round.diff(Format::Ndjson).await;
+    let other = crate::world::connect(&round.world.address, &round.world.databases[1]).await;
+    let deleting = tokio::spawn(async move {
+        for id in (1..=600).rev() {
+            // Refused where the repair was first.
+            let _ = other
+                .execute(&format!("DELETE FROM p WHERE id = {id}"), &[])
+                .await;
+        }
+    });
+    round.repair(&report, FULL).await;
+    deleting.await.unwrap();
+    let orphans = "SELECT t.id::text FROM t WHERE NOT EXISTS (SELECT FROM p WHERE p.id = t.p)";
+    assert_eq!(round.texts(2, orphans).await, Vec::<String>::new());
+}
+
 /// Neither by an update nor by a row that is deleted and inserted in its stead.
 #[tokio::test]
 async fn what_was_not_compared_is_not_written() {

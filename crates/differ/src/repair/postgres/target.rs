@@ -243,9 +243,19 @@ impl PgTarget {
         Ok(found)
     }
 
-    /// Checks the foreign keys of these rows where the server was told not to.
+    /// Checks the foreign keys of these rows where the server was told not to. As the server does, it locks the rows that
+    /// they refer to first: one that is being deleted is waited for, and one that is there stays until the commit.
     async fn check_references(&mut self, keys: &[Key]) -> Result<(), Refusal> {
         for place in 0..self.referred.len() {
+            let reference = &self.referred[place];
+            let lock = format!(
+                "SELECT q.i FROM {} JOIN {} AS r ON {} FOR KEY SHARE OF r",
+                self.statements.located,
+                reference.table,
+                reference.matches()
+            );
+            self.query(&lock, &key_columns(keys, self.shape.key.len()))
+                .await?;
             let reference = &self.referred[place];
             let given: Vec<_> = reference
                 .columns
