@@ -1,7 +1,7 @@
 //! Kindness: when no range is given out.
 //!
 //! Each source – the flag files, and each node for its lag and load – is read once a second by a task of its own, so that
-//! a server which does not answer hides no other source. The supervisor looks at the [`Board`] before it gives a range
+//! a server which does not answer hides no other source. The supervisor looks at the board before it gives a range
 //! to a child. What is under way is not interrupted: it takes about as long as a block is meant to.
 //!
 //! As in a migration, what cannot be read throttles: a server too busy to answer is busy. The first failure is logged,
