@@ -1,7 +1,8 @@
 //! Comparing a table on two PostgreSQL servers, against the same work with ACE's expression as bare SQL.
 //!
 //! The peer is what ACE would ask of the servers and nothing else: `string_agg` over `concat_ws`, ordered by the key, in
-//! blocks of 100 000 rows, from as many connections as the tool opens. The limit is `count(*)`. The tool is the real
+//! blocks of 100 000 rows, from as many connections as the tool opens, which stay open from round to round while the tool
+//! connects anew. The limit is `count(*)`. The tool is the real
 //! binary, with everything that an operator waits for: connecting, agreeing on columns, the report. Its tables are
 //! identical, then differ in 0.01 %, 1 % and all of their rows; its peak memory is read from the kernel.
 
@@ -11,6 +12,7 @@ use changeling_benches::report::{self, Table, median, ratio, seconds};
 use changeling_benches::tool::{Diffed, Tool};
 use changeling_benches::{is_asked_for, parameter};
 use changeling_support::{Server, ServerSpec};
+use futures_util::future::try_join_all;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -19,6 +21,8 @@ use tokio_postgres::Client;
 const MAJOR: u16 = 15;
 /// Rows of a block, for the peer and for the tool.
 const BLOCK: u64 = 100_000;
+/// Connections to each node: what the tool opens on two processors.
+const CONNECTIONS: usize = 2;
 
 /// One row of the result.
 struct Line {
@@ -42,13 +46,10 @@ async fn main() -> Result<()> {
         std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         report::load_average()
     );
-    let clients = [
-        nodes[0].postgres("postgres").await?,
-        nodes[1].postgres("postgres").await?,
-    ];
+    let clients = [connect(&nodes[0]).await?, connect(&nodes[1]).await?];
     let (first, second) = tokio::join!(
-        customers::fill(&clients[0], rows),
-        customers::fill(&clients[1], rows)
+        customers::fill(&clients[0][0], rows),
+        customers::fill(&clients[1][0], rows)
     );
     first?;
     second?;
@@ -68,7 +69,7 @@ async fn main() -> Result<()> {
         ("table-diff, 1 % differ", 100),
         ("table-diff, all differ", 1),
     ] {
-        customers::spoil(&clients[1], every).await?;
+        customers::spoil(&clients[1][0], every).await?;
         let differing = diff(&tool, &nodes, rounds.min(2)).await?;
         let expected = rows / every;
         ensure!(
@@ -91,6 +92,13 @@ async fn node() -> Result<Server> {
         .await?)
 }
 
+/// The peer's connections to a node.
+type Connected = [Client; CONNECTIONS];
+
+async fn connect(node: &Server) -> Result<Connected> {
+    Ok([node.postgres("postgres").await?, node.postgres("postgres").await?])
+}
+
 fn line(name: &'static str, seconds: f64) -> Line {
     Line {
         name,
@@ -109,7 +117,7 @@ fn told(name: &'static str, diffed: &Diffed) -> Line {
 
 /// Runs a statement for every block on both nodes at a time; the first round warms the caches.
 async fn bare(
-    clients: &[Client; 2],
+    clients: &[Connected; 2],
     rows: u64,
     rounds: usize,
     statement: fn(u64, u64) -> String,
@@ -129,15 +137,21 @@ async fn bare(
     Ok(median(&times))
 }
 
-async fn blocks(client: &Client, rows: u64, statement: fn(u64, u64) -> String) -> Result<Vec<String>> {
-    let mut answers = Vec::new();
-    let mut from = 1;
-    while from <= rows {
-        let row = client.query_one(&statement(from, from + BLOCK), &[]).await?;
-        answers.push(row.get(0));
-        from += BLOCK;
-    }
-    Ok(answers)
+/// Every connection takes each second block.
+async fn blocks(
+    clients: &Connected,
+    rows: u64,
+    statement: fn(u64, u64) -> String,
+) -> Result<Vec<Vec<String>>> {
+    let shares = clients.iter().enumerate().map(async |(share, client)| {
+        let mut answers = Vec::new();
+        for from in (1..=rows).step_by(BLOCK as usize).skip(share).step_by(CONNECTIONS) {
+            let row = client.query_one(&statement(from, from + BLOCK), &[]).await?;
+            answers.push(row.get(0));
+        }
+        Ok(answers)
+    });
+    try_join_all(shares).await
 }
 
 fn count(from: u64, to: u64) -> String {

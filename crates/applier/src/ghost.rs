@@ -280,10 +280,38 @@ pub fn deferrable(ghost: &TableDetail) -> Vec<DeferredIndex> {
         .collect()
 }
 
+/// Drops what has the names of our tables, as far as that is granted. A dry run drops nothing, and is refused instead.
+///
+/// # Errors
+/// A server's; the ghost table's name is taken and this is a dry run.
+pub async fn make_room(
+    inspection: &Inspection,
+    settings: &MigrationSettings,
+    owner: &str,
+) -> Result<(), InspectError> {
+    if settings.purpose != Purpose::Execute {
+        return inspection.refuse_to_drop().await;
+    }
+    let names = &inspection.names;
+    let mut definer = Definer::open(&inspection.primary, &inspection.definition, owner).await?;
+    if settings.leftovers.drop_ghost_first.granted() {
+        definer.drop(&names.ghost).await?;
+    }
+    // The triggers on it may have the names that the new ones are to have.
+    if settings.leftovers.drop_old_first.granted() {
+        definer.drop(&names.old).await?;
+    }
+    if settings.checkpoint.interval.is_none() {
+        // It speaks of another ghost table than the one that is made now.
+        definer.drop(&names.checkpoint).await?;
+    }
+    Ok(())
+}
+
 /// Makes, alters and reads the ghost table, decides the plan, and takes off the deferred indexes. If the
 /// plan is refused, the ghost table is dropped again.
 ///
-/// `owner` is the token of this migration: see [`owned`].
+/// Its name is free: see [`make_room`]. `owner` is the token of this migration: see [`owned`].
 ///
 /// # Errors
 /// A server's, or every reason why the altered table cannot take the original's place.
@@ -295,21 +323,6 @@ pub async fn prepare(
     let server = &inspection.primary;
     let names = &inspection.names;
     let mut definer = Definer::open(server, &inspection.definition, owner).await?;
-    if settings.purpose == Purpose::Execute {
-        if settings.leftovers.drop_ghost_first.granted() {
-            definer.drop(&names.ghost).await?;
-        }
-        // The triggers on it may have the names that the new ones are to have.
-        if settings.leftovers.drop_old_first.granted() {
-            definer.drop(&names.old).await?;
-        }
-        if settings.checkpoint.interval.is_none() {
-            // It speaks of another ghost table than the one that is made now.
-            definer.drop(&names.checkpoint).await?;
-        }
-    } else {
-        inspection.refuse_to_drop().await?;
-    }
     definer
         .create(&names.original, &names.ghost, &inspection.body)
         .await?;

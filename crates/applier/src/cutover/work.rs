@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::dev::RecipientRequest;
-use actix::{Actor, Addr, Context, Handler, Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, MailboxError, Message, Recipient};
 use changeling_core::ident::{TableName, quote_text};
 use changeling_core::key::Key;
 use changeling_core::marker::Sentinel;
@@ -257,11 +257,7 @@ impl Workshop {
     /// # Errors
     /// The applier has ended: no cycle runs then, either, but nothing can go on.
     pub async fn rest(&self) -> Result<(), Setback> {
-        match self.applier.hold.send(Hold).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(ended)) => Err(retry(ended)),
-            Err(_) => Err(Setback::Retry("the applier is gone".to_owned())),
-        }
+        answered(self.applier.hold.send(Hold).await)
     }
 
     /// Holds the applier, then has it run cycles one by one until hardly anything is left for the lock, proving after
@@ -465,12 +461,18 @@ where
     T: Send + 'static,
 {
     match timeout(ANSWER, request).await {
-        Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(ended))) => Err(retry(ended)),
-        Ok(Err(_)) => Err(Setback::Retry("the applier is gone".to_owned())),
+        Ok(outcome) => answered(outcome),
         Err(_) => Err(Setback::Retry(
             "the applier's cycle did not end in time".to_owned(),
         )),
+    }
+}
+
+fn answered<T>(outcome: Result<Result<T, ApplierEnded>, MailboxError>) -> Result<T, Setback> {
+    match outcome {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(ended)) => Err(retry(ended)),
+        Err(_) => Err(Setback::Retry("the applier is gone".to_owned())),
     }
 }
 

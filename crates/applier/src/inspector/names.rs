@@ -52,8 +52,8 @@ pub(super) fn with_our_triggers(names: &TableNames, settings: &MigrationSettings
 /// Lock names are no longer than this.
 const LONGEST_LOCK: usize = 64;
 
-/// gh-ost's name for the lock, so that the two exclude each other; shortened by the server's own SHA-2 digits
-/// where it is too long would need a query, so the tail of the table's name and a checksum stand in.
+/// gh-ost's name for the lock, so that the two exclude each other. One that is too long for the server ends in a checksum
+/// of all of it instead of its tail.
 #[must_use]
 pub(crate) fn lock_name(table: &TableName) -> String {
     let name = format!("gh-ost::{}.{}", table.schema, table.table);

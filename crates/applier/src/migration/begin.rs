@@ -63,6 +63,7 @@ pub(super) async fn prepare(
         }
     }
     let owner = token();
+    ghost::make_room(inspection, settings, &owner).await?;
     note_beginning(settings, inspection, &owner).await?;
     let plan = match ghost::prepare(inspection, settings, &owner).await {
         Ok(plan) => plan,
@@ -98,7 +99,7 @@ pub(super) async fn prepare(
 }
 
 /// The checkpoint table comes first, with the word that what comes next may be dropped by whoever finds it without a
-/// checkpoint.
+/// checkpoint. A ghost table that may be dropped is gone by now: the new word must not be found beside it.
 async fn note_beginning(
     settings: &MigrationSettings,
     inspection: &Inspection,
@@ -106,12 +107,6 @@ async fn note_beginning(
 ) -> Result<(), MigrationError> {
     if settings.purpose != Purpose::Execute || settings.checkpoint.interval.is_none() {
         return Ok(());
-    }
-    // A ghost table that may be dropped goes before: the new word must not be found beside it.
-    let names = &inspection.names;
-    if settings.leftovers.drop_ghost_first.granted() {
-        let mut definer = Definer::open(&inspection.primary, &inspection.definition, owner).await?;
-        definer.drop(&names.ghost).await?;
     }
     let never = tokio_util::sync::CancellationToken::new();
     let mut table = checkpoint_table(settings, inspection);

@@ -135,6 +135,7 @@ impl Bench {
         settings: &MigrationSettings,
     ) -> Result<MigrationPlan, InspectError> {
         let inspection = Inspection::begin(settings).await?;
+        ghost::make_room(&inspection, settings, OWNER).await?;
         ghost::prepare(&inspection, settings, OWNER).await
     }
 

@@ -37,7 +37,8 @@ pub struct TableDiffArgs {
     /// Rows of a range that is hashed as one, at most.
     #[arg(short, long, default_value_t = const { NonZeroU64::new(100_000).unwrap() }, value_name = "N")]
     pub block_size: NonZeroU64,
-    /// Ranges compared at a time, for each processor of this machine; up to 4.
+    /// Ranges compared at a time, for each processor of this machine; up to 4. At least two in all, so that no node waits
+    /// while another is asked; `--max-connections 1` for one.
     #[arg(short, long, default_value_t = 0.5, value_name = "FACTOR", value_parser = factor)]
     pub concurrency_factor: f64,
     /// Rows of a range that is no longer split but read row by row.
@@ -316,7 +317,7 @@ impl TableDiffArgs {
     /// Ranges compared at a time.
     #[must_use]
     pub fn children(&self, processors: usize) -> NonZeroU32 {
-        let wanted = (processors as f64 * self.concurrency_factor).round() as u32;
+        let wanted = ((processors as f64 * self.concurrency_factor).round() as u32).max(2);
         let wanted = match self.max_connections {
             0 => wanted,
             most => wanted.min(most.saturating_sub(self.kept_connections())),
@@ -422,7 +423,9 @@ mod tests {
         assert_eq!(arguments.children(4).get(), 3);
         assert_eq!(arguments.table_filter.as_deref(), Some("id>5"));
         assert!(arguments.talk.quiet);
-        assert_eq!(parse(&["demo", "a.b"]).unwrap().children(1).get(), 1);
+        let plain = parse(&["demo", "a.b"]).unwrap();
+        assert_eq!(plain.children(1).get(), 2, "no node waits while another is asked");
+        assert_eq!(parse(&["demo", "a.b", "-M", "1"]).unwrap().children(8).get(), 1);
         let kind =
             "demo a.b -c 4 -M 3 --max-load Threads_running=5,Threads_connected=9 --throttle-flag-file f";
         let kind = parse(&kind.split(' ').collect::<Vec<_>>()).unwrap();
