@@ -145,7 +145,11 @@ async fn blocks(
 ) -> Result<Vec<Vec<String>>> {
     let shares = clients.iter().enumerate().map(async |(share, client)| {
         let mut answers = Vec::new();
-        for from in (1..=rows).step_by(BLOCK as usize).skip(share).step_by(CONNECTIONS) {
+        for from in (1..=rows)
+            .step_by(BLOCK as usize)
+            .skip(share)
+            .step_by(CONNECTIONS)
+        {
             let row = client.query_one(&statement(from, from + BLOCK), &[]).await?;
             answers.push(row.get(0));
         }

@@ -54,6 +54,12 @@ impl KeyRange {
         ranges
     }
 
+    /// Whether it has both ends.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.after.is_some() && self.to.is_some()
+    }
+
     /// Bytes occupied.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use changeling_core::ident::TableName;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
@@ -139,6 +140,22 @@ pub trait Session: Send {
 
     /// The fingerprint of the range's rows, if these are fewer than `cap`.
     fn digest<'a>(&'a mut self, range: &'a KeyRange, cap: u64) -> BoxFuture<'a, Result<Digested, SideError>>;
+
+    /// The fingerprints of several ranges, in their order: one statement each, unless the server can answer at once.
+    fn digests<'a>(
+        &'a mut self,
+        ranges: &'a [KeyRange],
+        cap: u64,
+    ) -> BoxFuture<'a, Result<Vec<Digested>, SideError>> {
+        async move {
+            let mut digests = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                digests.push(self.digest(range, cap).await?);
+            }
+            Ok(digests)
+        }
+        .boxed()
+    }
 
     /// Keys and hashes of the range's rows, in the order of the keys' UTF-8 bytes, column by column.
     fn key_digests<'a>(

@@ -7,17 +7,16 @@ use futures_util::future::try_join_all;
 
 use crate::model::{NodeName, TableShape};
 use crate::range::KeyRange;
-use crate::side::{Canceller, Digest, Digested, Session, Side, SideError, SideErrorKind};
+use crate::side::{Canceller, Digested, Session, Side, SideError, SideErrorKind};
 
 use super::collector::{Outlet, SharedTally};
 use super::judge::Judge;
 use super::merge::Merge;
 use super::settings::Recheck;
 use super::settle::{BatchSize, Settling, Unfinished};
+use super::sieve::{Sieve, representatives, rows_of_a_part};
 use super::task::{RangeOutcome, RangeTask, Work};
 
-/// Ranges into which one that differs is split.
-pub(super) const FAN_OUT: u64 = 16;
 /// A range with so many times the rows of an ordinary one on some node is cut before it is digested.
 const OVERFLOW: u64 = 4;
 /// Bytes of keys that differ, held by a child until their rows have been looked at.
@@ -85,13 +84,20 @@ impl Errands {
         brakes: &Brakes,
     ) -> Result<RangeOutcome, Unfinished> {
         own.open(&self.sides, brakes).await?;
-        match task.work {
-            Work::Walk { rows, node } => {
+        match &task.work {
+            &Work::Walk { rows, node } => {
                 let name = self.sides[node].node();
                 Ok(walk(name, own.sessions[node].as_mut(), &task.range, rows).await?)
             }
             Work::Compare => self.compare(task, &mut own.sessions).await,
+            Work::Read { nodes, rows } => self.read(task, nodes, rows.clone(), &mut own.sessions).await,
         }
+    }
+
+    /// Rows of a range of one node that are too many to be digested as one.
+    fn cap(&self) -> u64 {
+        let cap = self.block_size.saturating_mul(OVERFLOW);
+        cap.max(self.unit.saturating_mul(2)).max(2)
     }
 
     async fn compare(
@@ -100,11 +106,7 @@ impl Errands {
         sessions: &mut [Box<dyn Session>],
     ) -> Result<RangeOutcome, Unfinished> {
         let began = Instant::now();
-        let cap = self
-            .block_size
-            .saturating_mul(OVERFLOW)
-            .max(self.unit.saturating_mul(2))
-            .max(2);
+        let cap = self.cap();
         let range = &task.range;
         let digested = try_join_all(sessions.iter_mut().map(|session| session.digest(range, cap))).await?;
         let mut digests = Vec::with_capacity(digested.len());
@@ -115,6 +117,7 @@ impl Errands {
                     let rows = self.block_size;
                     return Ok(RangeOutcome::Split {
                         parts: vec![(Work::Walk { rows, node }, range.clone())],
+                        agreed: vec![],
                         mismatch: false,
                     });
                 }
@@ -128,11 +131,10 @@ impl Errands {
         if let Some(split) = self.split(range, &rows, sessions).await? {
             return Ok(split);
         }
-        let suspects = self.read_by_row(task, &digests, sessions).await?;
-        Ok(RangeOutcome::Compared { rows, suspects })
+        self.read(task, &representatives(&digests), rows, sessions).await
     }
 
-    /// The range in parts, if it is worth it; cut by the node that has most of it.
+    /// The parts of the range that differ, if it is worth cutting it; the node that has most of it does.
     async fn split(
         &self,
         range: &KeyRange,
@@ -145,23 +147,39 @@ impl Errands {
         if most <= self.unit {
             return Ok(None);
         }
-        let every = most.div_ceil(FAN_OUT).max(1);
-        let cuts = sessions[node].cuts(range, every, FAN_OUT - 1).await?;
+        let every = rows_of_a_part(most, self.unit);
+        let cuts = sessions[node]
+            .cuts(range, every, most.div_ceil(every) - 1)
+            .await?;
         if cuts.is_empty() {
             return Ok(None);
         }
-        let parts = range.cut_at(cuts).into_iter().map(|part| (Work::Compare, part));
-        Ok(Some(RangeOutcome::Split {
-            parts: parts.collect(),
-            mismatch: true,
-        }))
+        let (parts, cap) = (range.cut_at(cuts), self.cap());
+        let digests = try_join_all(sessions.iter_mut().map(|session| session.digests(&parts, cap))).await?;
+        let mut sieve = Sieve::new(sessions.len(), self.unit);
+        for (number, part) in parts.into_iter().enumerate() {
+            let digested: Vec<&Digested> = digests.iter().map(|digests| &digests[number]).collect();
+            sieve.take(part, &digested);
+        }
+        Ok(Some(sieve.outcome()))
     }
 
-    /// Finds the keys that differ, in portions that fit into memory, and settles each.
+    async fn read(
+        &self,
+        task: &RangeTask,
+        nodes: &[usize],
+        rows: Vec<u64>,
+        sessions: &mut [Box<dyn Session>],
+    ) -> Result<RangeOutcome, Unfinished> {
+        let suspects = self.read_by_row(task, nodes, sessions).await?;
+        Ok(RangeOutcome::Compared { rows, suspects })
+    }
+
+    /// Finds the keys on which these nodes differ, in portions that fit into memory, and settles each.
     async fn read_by_row(
         &self,
         task: &RangeTask,
-        digests: &[Digest],
+        nodes: &[usize],
         sessions: &mut [Box<dyn Session>],
     ) -> Result<u64, Unfinished> {
         let outlet = self.outlet.of_block(task.seed);
@@ -177,11 +195,10 @@ impl Errands {
         loop {
             let through = task.reported.through();
             let found = {
-                let chosen = representatives(digests);
                 let streams = sessions
                     .iter_mut()
                     .enumerate()
-                    .filter(|(node, _)| chosen.contains(node))
+                    .filter(|(node, _)| nodes.contains(node))
                     .map(|(node, session)| {
                         let name = self.sides[node].node().clone();
                         async move { Ok((name, session.key_digests(&task.range).await?)) }
@@ -201,13 +218,6 @@ impl Errands {
             }
         }
     }
-}
-
-/// One node for each digest: the others have the same rows as one of these.
-fn representatives(digests: &[Digest]) -> Vec<usize> {
-    (0..digests.len())
-        .filter(|&node| !digests[..node].contains(&digests[node]))
-        .collect()
 }
 
 async fn walk(
@@ -239,20 +249,4 @@ async fn walk(
             }
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_has_one_representative() {
-        let digest = |xor| Digest {
-            count: 1,
-            xor,
-            sum: "0".into(),
-        };
-        let all = [digest(1), digest(2), digest(1), digest(3), digest(2)];
-        assert_eq!(representatives(&all), [0, 1, 3]);
-    }
 }

@@ -23,6 +23,7 @@ mod opening;
 mod pace;
 mod settings;
 mod settle;
+mod sieve;
 mod state;
 mod supervisor;
 mod task;

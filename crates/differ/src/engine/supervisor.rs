@@ -267,7 +267,15 @@ impl DiffSupervisor {
                 self.mark_mismatch(task.seed, suspects > 0);
                 self.close(task.seed, ctx);
             }
-            RangeOutcome::Split { parts, mismatch } => self.split(&task, parts, mismatch, ctx),
+            RangeOutcome::Split {
+                parts,
+                agreed,
+                mismatch,
+            } => {
+                self.count_rows(task.seed, &agreed);
+                self.mark_mismatch(task.seed, mismatch);
+                self.split(&task, parts, ctx);
+            }
             RangeOutcome::Failed(error) => self.failed(task, &error, ctx),
             RangeOutcome::Stopped => self.state.abandoned += 1,
         }
@@ -325,14 +333,7 @@ impl DiffSupervisor {
         Some(number)
     }
 
-    fn split(
-        &mut self,
-        task: &RangeTask,
-        parts: Vec<(Work, KeyRange)>,
-        mismatch: bool,
-        ctx: &mut Context<Self>,
-    ) {
-        self.mark_mismatch(task.seed, mismatch);
+    fn split(&mut self, task: &RangeTask, parts: Vec<(Work, KeyRange)>, ctx: &mut Context<Self>) {
         // The first part is to be on top.
         for (work, range) in parts.into_iter().rev() {
             self.open(task.seed);
@@ -354,7 +355,7 @@ impl DiffSupervisor {
         let pause = RETRY_PAUSE.saturating_mul(1 << task.attempt.min(6));
         let task = match (&task.work, error.kind) {
             // Too much for one statement: in smaller blocks, each of which inherits the attempts.
-            (Work::Compare, SideErrorKind::Timeout) => RangeTask {
+            (Work::Compare | Work::Read { .. }, SideErrorKind::Timeout) => RangeTask {
                 work: Work::Walk {
                     rows: (self.settings.block_size.get() >> (3 * (task.attempt + 1))).max(1),
                     node: 0,

@@ -16,6 +16,9 @@ pub(super) enum Work {
     Walk { rows: u64, node: usize },
     /// Compare it.
     Compare,
+    /// Its digests differ: read it by row from these nodes, of which no two had the same digest. So many rows were
+    /// digested on each node of the job.
+    Read { nodes: Vec<usize>, rows: Vec<u64> },
 }
 
 /// The block of the table that a range belongs to, by number; `None` for the walk that cuts out the blocks.
@@ -63,9 +66,11 @@ pub(super) enum RangeOutcome {
     Match { rows: Vec<u64>, took: Duration },
     /// The nodes' rows differed; each row was looked at and handed over if it still does.
     Compared { rows: Vec<u64>, suspects: u64 },
-    /// It is too large to be compared as one, or differs and is large: these together are the same.
+    /// It is too large to be compared as one, or differs and is large: these parts of it are left to be done.
     Split {
         parts: Vec<(Work, KeyRange)>,
+        /// Rows of each node that are done.
+        agreed: Vec<u64>,
         mismatch: bool,
     },
     /// A node did not answer.

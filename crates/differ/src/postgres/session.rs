@@ -98,6 +98,36 @@ impl PgSession {
             .await
     }
 
+    /// Of ranges with two ends, in one statement.
+    async fn digests_of_closed(
+        &mut self,
+        ranges: &[&KeyRange],
+        cap: u64,
+    ) -> Result<Vec<Digested>, SideError> {
+        if ranges.is_empty() {
+            return Ok(vec![]);
+        }
+        let ends = |end: fn(&KeyRange) -> &Option<Key>| {
+            let keys = ranges.iter().filter_map(|range| end(range).as_ref());
+            arrays(keys, self.plan.key.len())
+        };
+        let mut texts = ends(|range| &range.after);
+        texts.extend(ends(|range| &range.to));
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            texts.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+        let text = self.plan.digests(cap);
+        let rows = self.all(&text, &parameters).await?;
+        let node = self.connection.node();
+        if rows.len() != ranges.len() {
+            return Err(SideError::new(
+                node,
+                SideErrorKind::Permanent,
+                format_args!("{} digests of {} ranges", rows.len(), ranges.len()),
+            ));
+        }
+        rows.iter().map(|row| read_digest(node, row, cap)).collect()
+    }
+
     fn watch(&self) -> Watch {
         Watch {
             node: self.connection.node().clone(),
@@ -150,10 +180,25 @@ fn bound<'a>(texts: &'a [&'a str]) -> Vec<&'a (dyn ToSql + Sync)> {
 }
 
 /// Keys as one array a column.
-fn arrays(keys: &[Key], columns: usize) -> Vec<Vec<&str>> {
+fn arrays<'a>(keys: impl Iterator<Item = &'a Key> + Clone, columns: usize) -> Vec<Vec<&'a str>> {
     (0..columns)
-        .map(|column| keys.iter().map(|key| &*key.0[column]).collect())
+        .map(|column| keys.clone().map(|key| &*key.0[column]).collect())
         .collect()
+}
+
+/// A row of count, exclusive or and sum.
+fn read_digest(node: &NodeName, row: &Row, cap: u64) -> Result<Digested, SideError> {
+    let read = |error: tokio_postgres::Error| odd(node, &error);
+    let count: i64 = row.try_get(0).map_err(read)?;
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    if count >= cap {
+        return Ok(Digested::Overflow);
+    }
+    Ok(Digested::Whole(Digest {
+        count,
+        xor: row.try_get(1).map_err(read)?,
+        sum: row.try_get::<_, &str>(2).map_err(read)?.into(),
+    }))
 }
 
 /// Positions count from 1 in the server's answer.
@@ -214,17 +259,29 @@ impl Session for PgSession {
                     "a digest without a row",
                 ));
             };
-            let read = |error: tokio_postgres::Error| odd(node, &error);
-            let count: i64 = row.try_get(0).map_err(read)?;
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            if count >= cap {
-                return Ok(Digested::Overflow);
+            read_digest(node, row, cap)
+        }
+        .boxed()
+    }
+
+    fn digests<'a>(
+        &'a mut self,
+        ranges: &'a [KeyRange],
+        cap: u64,
+    ) -> BoxFuture<'a, Result<Vec<Digested>, SideError>> {
+        async move {
+            self.look_back().await?;
+            let closed: Vec<&KeyRange> = ranges.iter().filter(|range| range.is_closed()).collect();
+            let mut answers = self.digests_of_closed(&closed, cap).await?.into_iter();
+            let mut digests = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                let answer = if range.is_closed() { answers.next() } else { None };
+                digests.push(match answer {
+                    Some(answer) => answer,
+                    None => self.digest(range, cap).await?,
+                });
             }
-            Ok(Digested::Whole(Digest {
-                count,
-                xor: row.try_get(1).map_err(read)?,
-                sum: row.try_get::<_, &str>(2).map_err(read)?.into(),
-            }))
+            Ok(digests)
         }
         .boxed()
     }
@@ -257,7 +314,7 @@ impl Session for PgSession {
         async move {
             self.look_now().await?;
             let text = self.plan.rows();
-            let arrays = arrays(keys, self.plan.key.len());
+            let arrays = arrays(keys.iter(), self.plan.key.len());
             let parameters: Vec<&(dyn ToSql + Sync)> =
                 arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
             let rows = self.stream(&text, &parameters).await?;
@@ -276,7 +333,7 @@ impl Session for PgSession {
         async move {
             self.look_now().await?;
             let text = self.plan.versions();
-            let arrays = arrays(keys, self.plan.key.len());
+            let arrays = arrays(keys.iter(), self.plan.key.len());
             let parameters: Vec<&(dyn ToSql + Sync)> =
                 arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
             let rows = self.all(&text, &parameters).await?;

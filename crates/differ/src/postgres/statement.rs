@@ -101,6 +101,34 @@ impl TablePlan {
         )
     }
 
+    /// The same over many ranges with two ends, one by one: the first parameters are the keys after which they begin, an
+    /// array for each of the key's columns, the others those with which they end.
+    pub(super) fn digests(&self, cap: u64) -> String {
+        let arrays: Vec<String> = (1..=2 * self.key.len())
+            .map(|number| format!("${number}::text[]"))
+            .collect();
+        let after = self.numbered(|index| format!("a{index}"));
+        let to = self.numbered(|index| format!("b{index}"));
+        let after_that = self.compared(
+            ">",
+            &self.numbered(|index| self.bound(index - 1, &format!("q.a{index}"))),
+        );
+        let up_to_that = self.compared(
+            "<=",
+            &self.numbered(|index| self.bound(index - 1, &format!("q.b{index}"))),
+        );
+        format!(
+            "SELECT d.n, d.x, d.s FROM unnest({}) WITH ORDINALITY AS q({after}, {to}, i) CROSS JOIN LATERAL (\
+             SELECT pg_catalog.count(*) AS n, coalesce(pg_catalog.bit_xor(h), 0) AS x, \
+             coalesce(pg_catalog.sum(h), 0)::text AS s \
+             FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap} OFFSET 0) AS r) AS d ORDER BY q.i",
+            arrays.join(", "),
+            self.row_hash(),
+            self.source,
+            self.filtered(vec![after_that, up_to_that]),
+        )
+    }
+
     /// Keys and hashes in the order of the keys' bytes.
     pub(super) fn key_digests(&self, range: RangeForm) -> String {
         let texts = self.numbered(|index| format!("{} AS k{index}", self.key_text(index - 1, "t")));
@@ -192,22 +220,30 @@ impl TablePlan {
         }
     }
 
-    fn bound(&self, index: usize, parameter: usize) -> String {
+    /// A text as something that the key's column can be compared with.
+    fn bound(&self, index: usize, text: &str) -> String {
         match self.order {
-            WalkOrder::Native => format!("${parameter}::text::{}", self.key[index].cast_type),
-            WalkOrder::Bytes => self.by_bytes(&format!("${parameter}::text")),
+            WalkOrder::Native => format!("{text}::{}", self.key[index].cast_type),
+            WalkOrder::Bytes => self.by_bytes(text),
         }
     }
 
     fn within(&self, range: RangeForm) -> String {
         let mut predicates = Vec::with_capacity(3);
-        let mut parameter = 1;
+        let mut parameter = 0;
         for (there, comparison) in [(range.after, ">"), (range.to, "<=")] {
             if there {
-                predicates.push(self.compared(comparison, parameter));
+                let bounds =
+                    self.numbered(|index| self.bound(index - 1, &format!("${}::text", parameter + index)));
+                predicates.push(self.compared(comparison, &bounds));
                 parameter += self.key.len();
             }
         }
+        self.filtered(predicates)
+    }
+
+    /// A WHERE of these and the operator's predicate.
+    fn filtered(&self, mut predicates: Vec<String>) -> String {
         if let Some(filter) = &self.filter {
             // The line ends keep a comment in the filter from hiding what follows it.
             predicates.push(format!("(\n{filter}\n)"));
@@ -218,9 +254,8 @@ impl TablePlan {
         format!(" WHERE {}", predicates.join(" AND "))
     }
 
-    fn compared(&self, comparison: &str, first_parameter: usize) -> String {
+    fn compared(&self, comparison: &str, bounds: &str) -> String {
         let columns = self.key_order();
-        let bounds = self.numbered(|index| self.bound(index - 1, first_parameter + index - 1));
         if self.key.len() == 1 {
             format!("{columns} {comparison} {bounds}")
         } else {
