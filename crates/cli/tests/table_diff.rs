@@ -198,6 +198,48 @@ fn peak(process: u32) -> Option<u64> {
 /// What broke ACE: 100 000 rows on one node, none on the other, blocks of 10 000, unit 500.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
+async fn p10_large_values_are_fetched_a_few_at_a_time() -> changeling_support::Result<()> {
+    // A hundred megabytes as the server has them, four times that as the texts of both nodes.
+    const LIMIT_KIB: u64 = 64 * 1024;
+    let server = server_or_skip!(ServerSpec::postgres(15));
+    databases(&server).await;
+    for (name, digit) in [("a", 1), ("b", 2)] {
+        let fill = format!(
+            "CREATE TABLE large (id int PRIMARY KEY, v bytea); \
+             INSERT INTO large SELECT i, decode(repeat(md5('{digit}'), 65536), 'hex') FROM generate_series(1, 100) AS i"
+        );
+        server.postgres(name).await?.batch_execute(&fill).await?;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let words = ["public.large", "-q", "-o", "ndjson"];
+    let (status, most) = with_peak(&server, directory.path(), &words).await;
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(reports(directory.path(), "ndjson")[0].lines().count(), 102);
+    assert!((1..LIMIT_KIB).contains(&most), "{most} KiB");
+    Ok(())
+}
+
+/// Compares and looks at the most memory that the process has resident, in KiB.
+async fn with_peak(server: &Server, directory: &Path, words: &[&str]) -> (std::process::ExitStatus, u64) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_changeling"))
+        .current_dir(directory)
+        .args(["table-diff", "--node", &format!("n1={}", dsn(server, "a"))])
+        .args(["--node", &format!("n2={}", dsn(server, "b"))])
+        .args(words)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut most = 0;
+    loop {
+        most = most.max(peak(child.id()).unwrap_or(0));
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status, most);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn p6_a_hundred_thousand_differences_fit_into_48_mib() -> changeling_support::Result<()> {
     const LIMIT_KIB: u64 = 48 * 1024;
     let server = server_or_skip!(ServerSpec::postgres(15));
@@ -211,24 +253,8 @@ async fn p6_a_hundred_thousand_differences_fit_into_48_mib() -> changeling_suppo
         .await?;
     server.postgres("b").await?.batch_execute("TRUNCATE t").await?;
     let directory = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_changeling"))
-        .current_dir(directory.path())
-        .args(["table-diff", "--node", &format!("n1={}", dsn(&server, "a"))])
-        .args(["--node", &format!("n2={}", dsn(&server, "b"))])
-        .args([
-            "public.t", "-b", "10000", "-u", "500", "-q", "-o", "ndjson", "-c", "1",
-        ])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut most = 0;
-    let status = loop {
-        most = most.max(peak(child.id()).unwrap_or(0));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    };
+    let words = ["public.t", "-b", "10000", "-u", "500", "-q", "-o", "ndjson"];
+    let (status, most) = with_peak(&server, directory.path(), &words).await;
     assert_eq!(status.code(), Some(1));
     let found = reports(directory.path(), "ndjson");
     assert_eq!(

@@ -112,7 +112,7 @@ async fn with_the_flag_file_nothing_is_handed_out_and_a_cancel_is_answered_at_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_the_middle_it_waits_and_then_goes_on_to_the_end() {
+async fn p8_in_the_middle_it_waits_and_then_goes_on_to_the_end() {
     let mut world = world_or_skip!(2).with_ranges(200, 50);
     world.all(FILL).await;
     world.on(2, "UPDATE t SET a = 'x' WHERE id % 1000 = 0").await;

@@ -9,6 +9,7 @@ mod inflight;
 mod kindness;
 mod mutation;
 mod mysql;
+mod parts;
 mod resume;
 mod supervision;
 mod world;

@@ -225,7 +225,7 @@ fn assert_only_the_rest(before: &[std::ops::Range<u64>], watch: &Watch) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_comparison_goes_on_where_it_was() {
+async fn p8_a_cancelled_comparison_goes_on_where_it_was() {
     let world = world_or_skip!(2).with_ranges(500, 50);
     world.all(FILL).await;
     world.on(2, CHANGES).await;

@@ -52,7 +52,7 @@ async fn sessions(world: &World, only: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cap_holds_by_the_servers_own_count() {
+async fn p9_the_cap_holds_by_the_servers_own_count() {
     let mut world = world_or_skip!(3).with_ranges(200, 20);
     world.settings.children = NonZeroU32::new(3).unwrap();
     world.all(FILL).await;
