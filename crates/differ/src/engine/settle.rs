@@ -139,9 +139,9 @@ impl Settling<'_> {
     ) -> Result<(), Unfinished> {
         let mut rest = keys;
         while !rest.is_empty() {
-            let (batch, after) = rest.split_at(self.batch.get().min(rest.len()));
-            self.settle_batch(sessions, batch, keys).await?;
-            if let Some(last) = batch.last() {
+            let batch = &rest[..self.batch.get().min(rest.len())];
+            let (done, after) = rest.split_at(self.settle_batch(sessions, batch, keys).await?);
+            if let Some(last) = done.last() {
                 handed_over(last);
             }
             rest = after;
@@ -149,20 +149,22 @@ impl Settling<'_> {
         Ok(())
     }
 
+    /// Settles the first keys of the batch, as many as fit into memory; returns how many.
     async fn settle_batch(
         &self,
         sessions: &mut [Box<dyn Session>],
         batch: &[Key],
         all: &[Key],
-    ) -> Result<(), Unfinished> {
-        let mut open = read(sessions, batch.to_vec()).await?;
-        self.batch.learn(batch.len(), weight(&open));
+    ) -> Result<usize, Unfinished> {
+        let mut open = read(sessions, batch.to_vec(), self.batch.budget).await?;
+        let done = open.len();
+        self.batch.learn(done, weight(&open));
         self.drop_equal(&mut open);
         self.name_by_first_row(&mut open, all);
         let mut replayed = true;
         for round in 0..self.recheck.rounds.get() {
             if open.is_empty() {
-                return Ok(());
+                return Ok(done);
             }
             let fence = self.fence(sessions).await?;
             replayed = fence != Fence::NotPassed;
@@ -184,7 +186,8 @@ impl Settling<'_> {
         } else {
             Unsettled::NotReplayed
         };
-        self.hand_over(open, Some(why)).await
+        self.hand_over(open, Some(why)).await?;
+        Ok(done)
     }
 
     fn drop_equal(&self, open: &mut Vec<Suspect>) {
@@ -260,16 +263,24 @@ enum Fence {
     NotPassed,
 }
 
-/// The rows of these keys on all nodes.
-async fn read(sessions: &mut [Box<dyn Session>], keys: Vec<Key>) -> Result<Vec<Suspect>, SideError> {
+/// The rows of the first of these keys on all nodes: as many as have about so many bytes together, and at least one. How
+/// large rows are is not known before they come, and a thousand small ones may be followed by a thousand large ones.
+async fn read(
+    sessions: &mut [Box<dyn Session>],
+    keys: Vec<Key>,
+    budget: usize,
+) -> Result<Vec<Suspect>, SideError> {
+    let share = budget / sessions.len().max(1);
     let columns = try_join_all(
         sessions
             .iter_mut()
-            .map(|session| read_node(session.as_mut(), &keys)),
+            .map(|session| read_node(session.as_mut(), &keys, share)),
     )
     .await?;
+    let read = columns.iter().map(Vec::len).min().unwrap_or(0);
     let mut suspects: Vec<Suspect> = keys
         .into_iter()
+        .take(read)
         .map(|key| Suspect {
             key,
             rows: Vec::with_capacity(columns.len()),
@@ -284,14 +295,24 @@ async fn read(sessions: &mut [Box<dyn Session>], keys: Vec<Key>) -> Result<Vec<S
     Ok(suspects)
 }
 
-async fn read_node(session: &mut dyn Session, keys: &[Key]) -> Result<Vec<Option<FetchedRow>>, SideError> {
+/// One entry for each of the first keys. Rows come in the order of the keys; those after the last that fits are let pass.
+async fn read_node(
+    session: &mut dyn Session,
+    keys: &[Key],
+    budget: usize,
+) -> Result<Vec<Option<FetchedRow>>, SideError> {
     let mut found: Vec<Option<FetchedRow>> = keys.iter().map(|_| None).collect();
+    let mut bytes = 0;
     let mut rows = session.rows(keys).await?;
     while let Some(row) = rows.next().await {
         let row = row?;
         let place = row.asked;
-        if let Some(place) = found.get_mut(place) {
-            *place = Some(row);
+        bytes += text(&row);
+        if place < found.len() {
+            found[place] = Some(row);
+            if bytes > budget {
+                found.truncate(place + 1);
+            }
         }
     }
     Ok(found)
@@ -322,7 +343,8 @@ async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> 
     }
     let again = changed.iter().map(|&place| keys[place].clone()).collect();
     let count = changed.len();
-    for (place, suspect) in changed.into_iter().zip(read(sessions, again).await?) {
+    // Not bounded in bytes: the same rows have just been held.
+    for (place, suspect) in changed.into_iter().zip(read(sessions, again, usize::MAX).await?) {
         open[place] = suspect;
     }
     Ok(count)
@@ -332,7 +354,7 @@ async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> 
 async fn read_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> Result<usize, SideError> {
     let keys: Vec<Key> = open.iter().map(|suspect| suspect.key.clone()).collect();
     let mut changed = 0;
-    for (before, mut now) in open.iter_mut().zip(read(sessions, keys).await?) {
+    for (before, mut now) in open.iter_mut().zip(read(sessions, keys, usize::MAX).await?) {
         if before.rows == now.rows {
             now.stable = before.stable + 1;
         } else {
@@ -343,13 +365,15 @@ async fn read_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> 
     Ok(changed)
 }
 
+/// Bytes of a row's values.
+fn text(row: &FetchedRow) -> usize {
+    row.cells
+        .iter()
+        .map(|cell| size_of_val(cell) + cell.as_str().map_or(0, str::len))
+        .sum()
+}
+
 fn weight(suspects: &[Suspect]) -> usize {
-    let text = |row: &FetchedRow| {
-        row.cells
-            .iter()
-            .map(|cell| size_of_val(cell) + cell.as_str().map_or(0, str::len))
-            .sum::<usize>()
-    };
     suspects
         .iter()
         .map(|suspect| suspect.key.weight() + suspect.rows.iter().flatten().map(text).sum::<usize>())
