@@ -199,3 +199,51 @@ fn a_client_that_falls_silent_does_not_keep_the_lock(
         Ok(())
     })
 }
+
+/// A connection lost while the ghost table was given its name for the swap ended the run, and left the table under it.
+/// (MySQL swaps under the lock itself, and needs no such names.)
+#[test]
+fn connections_lost_while_names_change_cost_no_more_than_an_attempt() -> anyhow::Result<()> {
+    rig::on(On::MariaDb, async |mut rig| {
+        const KILLS: usize = 6;
+        table(&mut rig).await?;
+        let (migration, file) = postponed(&rig, Duration::from_secs(3)).await?;
+        // A reader of the ghost table makes whoever renames it wait, so that he is seen.
+        let mut reader = rig.session().await?;
+        reader.query_drop("START TRANSACTION").await?;
+        reader.query_drop("SELECT COUNT(*) FROM _t_gho").await?;
+        file.close()?;
+        let ours = format!(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND (INFO LIKE '%RENAME TABLE%{0}%' \
+             OR INFO LIKE '%LOCK TABLES%{0}%' OR INFO LIKE '%CREATE TABLE%{0}%' OR INFO LIKE '%DROP TABLE%{0}%')",
+            rig.schema
+        );
+        let mut watcher = rig.session().await?;
+        let mut killed = 0;
+        let began = Instant::now();
+        while killed < KILLS && began.elapsed() < Duration::from_secs(60) {
+            for id in rig.session().await?.query::<u64, _>(&ours).await? {
+                // Gone already is as good.
+                let _ = rig
+                    .session()
+                    .await?
+                    .query_drop(format!("KILL CONNECTION {id}"))
+                    .await;
+                killed += 1;
+                if killed == 2 {
+                    // From here on it is met at whatever it does, not only while it waits.
+                    reader.query_drop("COMMIT").await?;
+                }
+            }
+        }
+        ensure!(killed >= 2, "nothing of ours was seen");
+        ensure!(outcome(&migration).await?.ending == Ending::Swapped);
+        ensure!(rig.value::<usize>("SELECT COUNT(*) FROM t").await? == ROWS);
+        let tables: Vec<String> = watcher
+            .query("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")
+            .await?;
+        let others = |table: &&String| !["t", "_t_del"].contains(&table.as_str());
+        ensure!(tables.iter().filter(others).count() == 0, "{tables:?}");
+        Ok(())
+    })
+}

@@ -22,6 +22,8 @@ pub mod actor;
 pub mod blockers;
 pub mod locker;
 pub mod outcome;
+mod renamer;
+pub mod safe_names;
 pub mod sentry;
 pub mod under_lock;
 pub mod work;

@@ -3,7 +3,7 @@
 use changeling_core::ident::TableName;
 use jiff::civil::DateTime;
 
-use crate::cutover::sentry::candidates;
+use crate::cutover::safe_names::candidates;
 use crate::plan::TableNames;
 use crate::settings::{Leftovers, MigrationSettings};
 
