@@ -66,6 +66,25 @@ pub struct JobSummary {
 }
 
 impl JobSummary {
+    /// Why the job was not about every row of the table, if it was not.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<String> {
+        if self.cancelled {
+            return Some("the report is of a comparison that was cancelled; there may be more".into());
+        }
+        if self.unknown > 0 {
+            return Some(format!(
+                "the report left {} ranges of the table unknown",
+                self.unknown
+            ));
+        }
+        if self.limit_reached {
+            return Some("the report ends at its limit of differences; there may be more".into());
+        }
+        self.sampled
+            .map(|_| "the report is about a sample of the table".into())
+    }
+
     /// Unknown ranges that are listed one by one: enough to see a pattern, few enough for a screen.
     pub const SHOWN_UNKNOWN: usize = 100;
 }

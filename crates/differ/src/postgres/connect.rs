@@ -24,6 +24,8 @@ const CANCEL_TRIES: u32 = 5;
 const CANCEL_PAUSE: Duration = Duration::from_millis(100);
 /// What our own clock allows beyond the server's limit: only a server or network that is gone uses it up.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often the server looks whether the client of a statement under way is still there: a poll of a socket.
+const CLIENT_CHECK: Duration = Duration::from_secs(2);
 /// Prepared statements kept by a connection. There are some dozens of texts; more means that a number varies.
 const KEPT_STATEMENTS: usize = 64;
 
@@ -71,6 +73,13 @@ impl PgServer {
         };
         let settings = settings(schemas, self.statement_timeout);
         connection.run(&settings).await?;
+        // From version 14, and not on every system: where the server does not take it, a statement whose client is gone
+        // goes on until its own time limit.
+        if let Err(error) = connection.run(&watch_client()).await
+            && error.kind == SideErrorKind::Connection
+        {
+            return Err(error);
+        }
         Ok(connection)
     }
 
@@ -174,6 +183,14 @@ fn settings(schemas: &[String], statement_timeout: Duration) -> String {
         .collect();
     calls.push(search_path(schemas));
     format!("SELECT {}", calls.join(", "))
+}
+
+/// Has the server look whether we are still there while it works for us. A process that was killed cancels nothing.
+fn watch_client() -> String {
+    format!(
+        "SET client_connection_check_interval = {}",
+        CLIENT_CHECK.as_millis()
+    )
 }
 
 /// One connection, with its prepared statements.

@@ -37,6 +37,19 @@ pub enum ReportError {
         /// Which file.
         path: PathBuf,
     },
+    /// The report does not list what its summary counts.
+    #[error(
+        "{path}: its summary counts {counted}, and it lists {listed}. Something of it is missing or was added since it was \
+         written; nothing can be concluded from it. Run table-diff again"
+    )]
+    Incomplete {
+        /// Which file.
+        path: PathBuf,
+        /// What the summary says.
+        counted: String,
+        /// What there is.
+        listed: String,
+    },
     /// The report is sound, but not what is needed.
     #[error("{path}: {message}")]
     Unfit {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
@@ -36,6 +37,85 @@ enum RecordRef<'a> {
     Header(&'a JobHeader),
     Finding(&'a Finding),
     Summary(&'a JobSummary),
+}
+
+/// A line of which only the kind matters.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Outline {
+    Header(IgnoredAny),
+    Finding(OutlinedFinding),
+    Summary(Box<JobSummary>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutlinedFinding {
+    Confirmed(IgnoredAny),
+    InFlight(IgnoredAny),
+}
+
+/// How many findings were listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Listed {
+    confirmed: u64,
+    in_flight: u64,
+}
+
+impl Listed {
+    fn count(&mut self, finding: &Finding) {
+        match finding {
+            Finding::Confirmed(_) => self.confirmed += 1,
+            Finding::InFlight(..) => self.in_flight += 1,
+        }
+    }
+
+    /// A line that is lost is a difference that nobody would look at again.
+    fn check(self, path: &Path, summary: &JobSummary) -> Result<(), ReportError> {
+        let counted = Self {
+            confirmed: summary.confirmed,
+            in_flight: summary.in_flight,
+        };
+        if self == counted {
+            return Ok(());
+        }
+        let words = |counts: Self| {
+            format!(
+                "{} confirmed differences and {} in flight",
+                counts.confirmed, counts.in_flight
+            )
+        };
+        Err(ReportError::Incomplete {
+            path: path.to_owned(),
+            counted: words(counted),
+            listed: words(self),
+        })
+    }
+}
+
+/// Checks that a report lists what its summary counts, before anything is done that a line found missing only at the
+/// end could not undo.
+///
+/// # Errors
+/// It does not, has no end, or cannot be read.
+pub fn check_counts(path: &Path) -> Result<(), ReportError> {
+    let file = File::open(path).map_err(ReportError::file("open", path))?;
+    let mut file = BufReader::with_capacity(BUFFER, file);
+    let (mut text, mut line, mut listed) = (String::new(), 0, Listed::default());
+    loop {
+        line += 1;
+        match next_line(path, &mut file, &mut text, line)? {
+            Some(Outline::Header(_)) => {}
+            Some(Outline::Finding(OutlinedFinding::Confirmed(_))) => listed.confirmed += 1,
+            Some(Outline::Finding(OutlinedFinding::InFlight(_))) => listed.in_flight += 1,
+            Some(Outline::Summary(summary)) => return listed.check(path, &summary),
+            None => {
+                return Err(ReportError::Unfinished {
+                    path: path.to_owned(),
+                });
+            }
+        }
+    }
 }
 
 /// Writes findings to a file as they come.
@@ -116,6 +196,7 @@ pub struct NdjsonReader {
     /// What the first line says.
     pub header: JobHeader,
     summary: Option<JobSummary>,
+    listed: Listed,
 }
 
 impl NdjsonReader {
@@ -127,7 +208,7 @@ impl NdjsonReader {
         let file = File::open(path).map_err(ReportError::file("open", path))?;
         let mut file = BufReader::with_capacity(BUFFER, file);
         let mut text = String::new();
-        let record = next_record(path, &mut file, &mut text, 1)?;
+        let record = next_line(path, &mut file, &mut text, 1)?;
         match record {
             Some(Record::Header(header)) => Ok(Self {
                 path: path.to_owned(),
@@ -136,6 +217,7 @@ impl NdjsonReader {
                 text,
                 header: *header,
                 summary: None,
+                listed: Listed::default(),
             }),
             _ => Err(ReportError::Malformed {
                 path: path.to_owned(),
@@ -148,15 +230,20 @@ impl NdjsonReader {
     /// The next finding; `None` after the last.
     ///
     /// # Errors
-    /// The file cannot be read, a line is none of a report's, or the file ends without a summary.
+    /// The file cannot be read, a line is none of a report's, or the file ends without a summary, or with one that counts
+    /// other findings than there were.
     pub fn next_finding(&mut self) -> Result<Option<Finding>, ReportError> {
         if self.summary.is_some() {
             return Ok(None);
         }
         self.line += 1;
-        match next_record(&self.path, &mut self.file, &mut self.text, self.line)? {
-            Some(Record::Finding(finding)) => Ok(Some(finding)),
+        match next_line(&self.path, &mut self.file, &mut self.text, self.line)? {
+            Some(Record::Finding(finding)) => {
+                self.listed.count(&finding);
+                Ok(Some(finding))
+            }
             Some(Record::Summary(summary)) => {
+                self.listed.check(&self.path, &summary)?;
                 self.summary = Some(*summary);
                 Ok(None)
             }
@@ -178,12 +265,12 @@ impl NdjsonReader {
     }
 }
 
-fn next_record(
+fn next_line<'t, R: Deserialize<'t>>(
     path: &Path,
     file: &mut BufReader<File>,
-    text: &mut String,
+    text: &'t mut String,
     line: usize,
-) -> Result<Option<Record>, ReportError> {
+) -> Result<Option<R>, ReportError> {
     text.clear();
     let bytes = file.read_line(text).map_err(ReportError::file("read", path))?;
     if bytes == 0 {

@@ -10,7 +10,7 @@ use changeling_core::ident::TableName;
 use super::ReportError;
 use super::ace::AceReport;
 use super::csv::origin_word;
-use super::ndjson::NdjsonReader;
+use super::ndjson::{NdjsonReader, check_counts};
 use crate::model::{Finding, Image, Key, NodeName, Row};
 
 /// What a node had under a key when the report was written.
@@ -60,7 +60,7 @@ pub struct RecordedReport {
     pub table_filter: Option<String>,
     /// The origin, if the report is about one origin's rows only.
     pub against_origin: Option<String>,
-    /// Findings that were not confirmed; they were passed over so far.
+    /// Findings that were not confirmed: those that were passed over so far or, in ACE's form, those that it leaves out.
     pub in_flight: u64,
     listing: Listing,
     source: Source,
@@ -87,6 +87,7 @@ impl RecordedReport {
     pub fn open(path: &Path) -> Result<Self, ReportError> {
         if is_ndjson(path)? {
             let reader = NdjsonReader::open(path)?;
+            check_counts(path)?;
             return Ok(Self::of_ndjson(path, reader));
         }
         let report = AceReport::open(path)?;
@@ -105,7 +106,7 @@ impl RecordedReport {
                     .origin_only
                     .then(|| summary.against_origin_resolved.clone())
             }),
-            in_flight: 0,
+            in_flight: summary.in_flight,
             listing: Listing::Confirmed,
             source: Source::Ace(Box::new(report), VecDeque::new()),
         })
@@ -153,30 +154,28 @@ impl RecordedReport {
     /// Why the report is not about every row of the table, if it is not. Known once its last difference was read.
     #[must_use]
     pub fn shortfall(&self) -> Option<String> {
-        let (unknown, limited, sampled, cancelled) = match &self.source {
-            Source::Ndjson(reader) => {
-                let Some(summary) = reader.summary() else {
-                    return Some("the report was not read to its end".into());
-                };
-                (
-                    summary.unknown,
-                    summary.limit_reached,
-                    summary.sampled.is_some(),
-                    summary.cancelled,
-                )
+        match &self.source {
+            Source::Ndjson(reader) => match reader.summary() {
+                Some(summary) => summary.shortfall(),
+                None => Some("the report was not read to its end".into()),
+            },
+            Source::Ace(report, _) => {
+                let summary = &report.summary;
+                if !summary.not_established.is_empty() {
+                    return Some(summary.not_established.clone());
+                }
+                if summary.diff_row_limit_reached {
+                    return Some("the report ends at its limit of differences; there may be more".into());
+                }
+                // Whoever looks again at what is listed does not look at these.
+                (summary.in_flight > 0).then(|| {
+                    format!(
+                        "{} rows were in flight and are not in this form of the report; its NDJSON has them",
+                        summary.in_flight
+                    )
+                })
             }
-            Source::Ace(report, _) => (0, report.summary.diff_row_limit_reached, false, false),
-        };
-        if cancelled {
-            return Some("the report is of a comparison that was cancelled; there may be more".into());
         }
-        if unknown > 0 {
-            return Some(format!("the report left {unknown} ranges of the table unknown"));
-        }
-        if limited {
-            return Some("the report ends at its limit of differences; there may be more".into());
-        }
-        sampled.then(|| "the report is about a sample of the table".into())
     }
 
     /// Begins again.
@@ -184,9 +183,11 @@ impl RecordedReport {
     /// # Errors
     /// The file cannot be opened any more.
     pub fn rewind(&mut self) -> Result<(), ReportError> {
-        self.in_flight = 0;
         match &mut self.source {
-            Source::Ndjson(reader) => **reader = NdjsonReader::open(&self.path)?,
+            Source::Ndjson(reader) => {
+                self.in_flight = 0;
+                **reader = NdjsonReader::open(&self.path)?;
+            }
             Source::Ace(report, waiting) => {
                 waiting.clear();
                 report.rewind();

@@ -114,13 +114,20 @@ fn difference(id: &str, code: &str, images: &[Values<'_>]) -> Difference {
 }
 
 pub(super) fn write_report(path: &Path, header: &JobHeader, findings: Vec<Finding>, summary: &JobSummary) {
+    let in_flight = |finding: &&Finding| matches!(finding, Finding::InFlight(..));
+    let in_flight = findings.iter().filter(in_flight).count() as u64;
+    let summary = JobSummary {
+        confirmed: findings.len() as u64 - in_flight,
+        in_flight,
+        ..summary.clone()
+    };
     let mut sink = NdjsonSink::new(path);
     futures_util::FutureExt::now_or_never(async {
         sink.begin(header).await.unwrap();
         for finding in findings {
             sink.take(finding).await.unwrap();
         }
-        sink.finish(summary).await.unwrap();
+        sink.finish(&summary).await.unwrap();
     })
     .expect("a sink that writes a file does not wait");
 }
@@ -341,13 +348,8 @@ fn a_report_that_was_cut_off_says_so() {
         .collect();
     for end in lines[0]..whole.len() {
         fs::write(&path, &whole[..end]).unwrap();
-        let mut report = RecordedReport::open(&path).unwrap();
-        let error = loop {
-            match report.next_difference() {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("cut off at {end}, and nobody noticed"),
-                Err(error) => break error,
-            }
+        let Err(error) = RecordedReport::open(&path) else {
+            panic!("cut off at {end}, and nobody noticed");
         };
         assert!(matches!(error, ReportError::Unfinished { .. }), "{error}");
         assert!(matches!(
@@ -372,6 +374,101 @@ fn rows_in_flight_are_not_for_repair() {
     assert_eq!(report.next_difference().unwrap(), None);
     assert_eq!(report.in_flight, 1);
     assert_eq!(ace_json(&path)["diffs"], json!({}));
+}
+
+/// A difference that is lost is one that nobody looks at again, and then everything seems to be resolved.
+#[test]
+fn a_report_with_a_line_cut_out_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, ace_path) = (directory.path().join("report"), directory.path().join("ace.json"));
+    let header = header(&["n1", "n2"]);
+    let row = |id: &'static str| [Some(id), Some("a"), None, None, None];
+    let findings = ["1", "2", "3"]
+        .map(|id| Finding::Confirmed(difference(id, "a", &[Some(&row(id)), None])))
+        .to_vec();
+    write_report(&path, &header, findings, &summary(&header, vec![(0, 1, 3)]));
+    let whole = fs::read_to_string(&path).unwrap();
+    let mut ace = ace_json(&path);
+    let lines: Vec<&str> = whole.lines().collect();
+    for missing in 1..=3 {
+        let left: Vec<&str> = [&lines[..missing], &lines[missing + 1..]].concat();
+        fs::write(&path, left.join("\n") + "\n").unwrap();
+        let error = RecordedReport::open(&path).unwrap_err();
+        assert!(matches!(error, ReportError::Incomplete { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("counts 3") && error.contains("lists 2"), "{error}");
+        assert!(error.contains(&path.display().to_string()), "{error}");
+        assert!(matches!(
+            SortedReport::of(&path),
+            Err(ReportError::Incomplete { .. })
+        ));
+    }
+    ace["diffs"]["n1/n2"]["rows"]["n1"].as_array_mut().unwrap().remove(1);
+    fs::write(&ace_path, ace.to_string()).unwrap();
+    let error = RecordedReport::open(&ace_path).unwrap_err().to_string();
+    assert!(
+        error.contains("counts 3 differences of n1/n2, and it lists 2"),
+        "{error}"
+    );
+    ace["diffs"] = json!({});
+    fs::write(&ace_path, ace.to_string()).unwrap();
+    assert!(RecordedReport::open(&ace_path).is_err());
+}
+
+/// What was not established is not in ACE's form; who looks again at what it lists must not take that for everything.
+#[test]
+fn the_json_tells_that_it_is_not_about_the_whole_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, ace_path) = (directory.path().join("report"), directory.path().join("ace.json"));
+    let header = header(&["n1", "n2"]);
+    let row: Values<'_> = Some(&[Some("1"), Some("a"), None, None, None]);
+    let findings = || {
+        vec![
+            Finding::Confirmed(difference("1", "a", &[row, None])),
+            Finding::InFlight(difference("2", "a", &[row, None]), Unsettled::KeepsChanging),
+        ]
+    };
+    let whole = summary(&header, vec![(0, 1, 1)]);
+    let cases = [
+        JobSummary {
+            unknown: 2,
+            ..whole.clone()
+        },
+        JobSummary {
+            cancelled: true,
+            ..whole.clone()
+        },
+        JobSummary {
+            sampled: Some(0.5),
+            ..whole.clone()
+        },
+        whole.clone(),
+    ];
+    for case in cases {
+        write_report(&path, &header, findings(), &case);
+        fs::write(&ace_path, ace_json(&path).to_string()).unwrap();
+        let mut report = RecordedReport::open(&ace_path).unwrap();
+        assert!(report.shortfall().is_some(), "{case:?}");
+        report.rewind().unwrap();
+        assert_eq!(report.in_flight, 1);
+    }
+}
+
+/// One row under two texts of its key stays one difference.
+#[test]
+fn the_json_holds_two_texts_of_one_key_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, ace_path) = (directory.path().join("report"), directory.path().join("ace.json"));
+    let header = header(&["n1", "n2"]);
+    let one: Values<'_> = Some(&[Some("1"), Some("A"), None, None, None]);
+    let other: Values<'_> = Some(&[Some("1"), Some("a"), None, None, None]);
+    let findings = vec![Finding::Confirmed(difference("1", "A", &[one, other]))];
+    write_report(&path, &header, findings, &summary(&header, vec![(0, 1, 1)]));
+    let mut written = Vec::new();
+    ace::write(&mut SortedReport::of(&path).unwrap(), &mut written).unwrap();
+    fs::write(&ace_path, written).unwrap();
+    assert_eq!(read_all(&path), read_all(&ace_path));
+    assert_eq!(read_all(&ace_path).len(), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! what the key is. It is therefore read twice: once for the summary, once to deal the rows out to temporary files by
 //! their key's hash. One such file at a time is joined in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
@@ -71,13 +71,40 @@ impl AceReport {
             },
         )?;
         let (columns, partitions) = dealer.finish().map_err(ReportError::file("sort", path))?;
-        Ok(Self {
+        let mut report = Self {
             path: path.to_owned(),
             summary,
             columns,
             partitions,
             next: 0,
-        })
+        };
+        report.check_counts()?;
+        Ok(report)
+    }
+
+    /// Checks that as many differences of each pair are listed as the summary counts: one that is lost is one at which
+    /// nobody would look again. Where the limit was reached ACE's counts are not exact.
+    fn check_counts(&mut self) -> Result<(), ReportError> {
+        if self.summary.diff_row_limit_reached || self.summary.diff_rows_count.is_empty() {
+            return Ok(());
+        }
+        let nodes = self.summary.nodes.clone();
+        let mut listed: BTreeMap<String, u64> = BTreeMap::new();
+        while let Some(part) = self.next_part()? {
+            for (a, b) in part.iter().flat_map(|difference| &difference.pairs) {
+                *listed.entry(format!("{}/{}", nodes[*a], nodes[*b])).or_default() += 1;
+            }
+        }
+        self.rewind();
+        let short = |(pair, count): &(&String, &u64)| listed.get(*pair).unwrap_or(&0) < *count;
+        match self.summary.diff_rows_count.iter().find(short) {
+            None => Ok(()),
+            Some((pair, count)) => Err(ReportError::Incomplete {
+                path: self.path.clone(),
+                counted: format!("{count} differences of {pair}"),
+                listed: listed.get(pair).unwrap_or(&0).to_string(),
+            }),
+        }
     }
 
     /// Begins again.
@@ -116,6 +143,8 @@ fn parse(path: &Path, document: Document<'_>) -> Result<(), ReportError> {
 struct Metadata {
     commit_ts: Option<Box<RawValue>>,
     node_origin: Option<Box<RawValue>>,
+    /// Ours: the key by which the row was found, if that is another text of the same key than the row's own.
+    key: Option<Key>,
 }
 
 /// A row in a temporary file.
@@ -182,7 +211,11 @@ impl Dealer {
             let text = place.and_then(|place| row.0[place].text.clone());
             text.ok_or_else(|| format!("a row has no value of the key column {name}"))
         };
-        let key = Key(self.key.iter().map(part).collect::<Result<_, _>>()?);
+        let own = Key(self.key.iter().map(part).collect::<Result<_, _>>()?);
+        let key = match metadata.key {
+            Some(key) if key.0.len() == own.0.len() => key,
+            _ => own,
+        };
         let plain = |value: Option<Box<RawValue>>| -> Result<Option<String>, String> {
             let cell = value.as_deref().map(text).transpose()?;
             Ok(cell

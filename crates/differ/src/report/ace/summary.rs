@@ -66,6 +66,17 @@ pub struct AceSummary {
     /// Ours, and only there where nodes have the table under different names: the name by node.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_tables: BTreeMap<String, TableName>,
+    /// Ours, and only there where there are any: findings that were not confirmed, which are not in this form of the report.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_flight: u64,
+    /// Ours, and only there if it is so: why the report is not about every row of the table.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub not_established: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl AceSummary {
@@ -108,6 +119,8 @@ impl AceSummary {
                 .unwrap_or_default(),
             origin_only: header.against_origin.is_some(),
             node_tables: node_tables(header),
+            in_flight: summary.in_flight,
+            not_established: summary.shortfall().unwrap_or_default(),
         }
     }
 }

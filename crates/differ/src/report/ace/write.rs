@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Seek as _, Write};
 use jiff::Timestamp;
 
 use super::{AceSummary, METADATA, cell};
-use crate::model::{Finding, JobHeader, PairDifference, Present, TableShape};
+use crate::model::{Finding, JobHeader, Key, PairDifference, Present, TableShape};
 use crate::report::csv::origin_word;
 use crate::report::sort::SortedReport;
 
@@ -61,10 +61,10 @@ fn write_pair(report: &mut SortedReport, a: usize, b: usize, output: &mut impl W
             Some(PairDifference::Modified(here, there)) => (Some(here), Some(there)),
         };
         if let Some(here) = here {
-            write_row(here, &header.shape, &mut counts.0, output)?;
+            write_row(here, &difference.key, &header.shape, &mut counts.0, output)?;
         }
         if let Some(there) = there {
-            write_row(there, &header.shape, &mut counts.1, &mut later)?;
+            write_row(there, &difference.key, &header.shape, &mut counts.1, &mut later)?;
         }
         Ok(())
     })?;
@@ -77,7 +77,13 @@ fn write_pair(report: &mut SortedReport, a: usize, b: usize, output: &mut impl W
     output.write_all(b"]}}")
 }
 
-fn write_row(row: &Present, shape: &TableShape, count: &mut u64, output: &mut impl Write) -> io::Result<()> {
+fn write_row(
+    row: &Present,
+    key: &Key,
+    shape: &TableShape,
+    count: &mut u64,
+    output: &mut impl Write,
+) -> io::Result<()> {
     output.write_all(if *count == 0 {
         b"\n        {"
     } else {
@@ -95,5 +101,10 @@ fn write_row(row: &Present, shape: &TableShape, count: &mut u64, output: &mut im
     serde_json::to_writer(&mut *output, &row.commit_ts)?;
     output.write_all(b", \"node_origin\": ")?;
     serde_json::to_writer(&mut *output, &origin)?;
+    if row.row.key(shape).as_ref() != Some(key) {
+        // The other node has the row under another text of the same key: this holds the two together.
+        output.write_all(b", \"key\": ")?;
+        serde_json::to_writer(&mut *output, key)?;
+    }
     output.write_all(b"}}")
 }
