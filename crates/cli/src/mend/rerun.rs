@@ -10,7 +10,7 @@ use changeling_core::ident::TableName;
 use changeling_differ::engine::{DiffSettings, DiffSubject};
 use changeling_differ::model::{Comparison, JobSummary, Verdict};
 use changeling_differ::mysql::side::{MySqlCluster, MySqlTerms};
-use changeling_differ::postgres::{PgCluster, PgTerms};
+use changeling_differ::postgres::{ColumnChoice, PgCluster, PgTerms};
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::recorded::RecordedReport;
 use changeling_differ::report::sort::SortedReport;
@@ -66,9 +66,15 @@ async fn prepare(
     comparison: Comparison,
     report: &RecordedReport,
 ) -> anyhow::Result<DiffSubject> {
-    let (sides, shape, notes) = match nodes {
+    // What the report did not compare is not compared now either.
+    let columns = match report.columns.is_empty() {
+        true => ColumnChoice::All,
+        false => ColumnChoice::Still(report.columns.clone()),
+    };
+    let (sides, shape, mut notes) = match nodes {
         Nodes::Postgres(nodes) => {
             let terms = PgTerms {
+                columns,
                 comparison,
                 ..PgTerms::default()
             };
@@ -77,6 +83,7 @@ async fn prepare(
         }
         Nodes::MySql(nodes) => {
             let terms = MySqlTerms {
+                columns,
                 comparison,
                 ..MySqlTerms::default()
             };
@@ -84,6 +91,9 @@ async fn prepare(
             (cluster.sides, cluster.shape, cluster.notes)
         }
     };
+    if !shape.ignored.is_empty() {
+        notes.push(format!("not compared: {}", shape.ignored.join(", ")));
+    }
     Ok(DiffSubject {
         sides,
         shape,

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{DiffSettings, DiffSubject, KeySource, LookError, look_at_keys};
-use crate::model::{DifferenceSink, JobSummary, Key, NodeName};
+use crate::model::{Dialect, DifferenceSink, JobSummary, Key, NodeName};
 use crate::report::ReportError;
 use crate::report::recorded::RecordedReport;
 
@@ -39,7 +39,7 @@ pub enum RerunError {
 /// Looks again at every key that the report lists, in flight or not, and hands what still differs to `sink`.
 ///
 /// `subject` holds the report's nodes in the report's order. The verdict is about the listed keys; it is no match if the
-/// report itself was not about the whole table.
+/// report itself was not about the whole table, or compared a column that is not compared now.
 ///
 /// # Errors
 /// [`RerunError`]; what happens to a node is in the summary.
@@ -69,11 +69,44 @@ pub async fn rerun(
             table: key.join(", "),
         });
     }
-    let mut keys = ReportKeys(report.with_in_flight());
+    let gone = gone(&report, subject);
+    let mut keys = ReportKeys {
+        report: report.with_in_flight(),
+        gone,
+    };
     Ok(look_at_keys(subject, settings, &mut keys, sink, cancel).await?)
 }
 
-struct ReportKeys(RecordedReport);
+/// What to say of columns that the report compared and this look does not: whether the rows differ in them is not known.
+fn gone(report: &RecordedReport, subject: &DiffSubject) -> Option<String> {
+    let there = |name: &&String| {
+        let mut columns = subject.shape.columns.iter();
+        match subject.shape.dialect {
+            Dialect::Postgres => columns.any(|column| column.name == **name),
+            Dialect::MySql | Dialect::MariaDb => {
+                columns.any(|column| column.name.to_lowercase() == name.to_lowercase())
+            }
+        }
+    };
+    let gone: Vec<String> = report
+        .columns
+        .iter()
+        .filter(|name| !there(name))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    (!gone.is_empty()).then(|| {
+        format!(
+            "not every node has or shows column {} any more, which the report compared: it was not compared now, and whether \
+             the rows differ in it is not known",
+            gone.join(", ")
+        )
+    })
+}
+
+struct ReportKeys {
+    report: RecordedReport,
+    gone: Option<String>,
+}
 
 impl KeySource for ReportKeys {
     type Error = ReportError;
@@ -82,7 +115,7 @@ impl KeySource for ReportKeys {
         async move {
             let mut keys = Vec::new();
             while keys.len() < most
-                && let Some(difference) = self.0.next_difference()?
+                && let Some(difference) = self.report.next_difference()?
             {
                 keys.push(difference.key);
             }
@@ -92,6 +125,8 @@ impl KeySource for ReportKeys {
     }
 
     fn shortfall(&self) -> Option<String> {
-        self.0.shortfall()
+        let parts = [self.report.shortfall(), self.gone.clone()];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 }

@@ -2,6 +2,7 @@
 
 use changeling_differ::engine::DiffSettings;
 use changeling_differ::model::{JobSummary, Verdict};
+use changeling_differ::postgres::ColumnChoice;
 use changeling_differ::report::ndjson::NdjsonSink;
 use changeling_differ::report::recorded::RecordedReport;
 use changeling_differ::rerun::rerun;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::round::{Format, Round};
 use crate::world::{subject, world_or_skip};
 
-async fn again(round: &Round, report: &std::path::Path) -> (JobSummary, std::path::PathBuf) {
+pub(crate) async fn again(round: &Round, report: &std::path::Path) -> (JobSummary, std::path::PathBuf) {
     let cluster = round
         .world
         .prepare()
@@ -99,6 +100,46 @@ async fn a_report_that_is_not_about_the_whole_table_never_ends_in_a_match() {
         (Verdict::Unknown, 0),
         "{summary:?}"
     );
+}
+
+/// Whether the rows still differ in it nobody knows.
+#[tokio::test]
+async fn a_compared_column_that_is_gone_is_told_and_there_is_no_match() {
+    for (dropped, verdict) in [(&[1, 2][..], Verdict::Unknown), (&[2], Verdict::Unknown)] {
+        let mut round = Round::new(world_or_skip!(2));
+        round
+            .world
+            .all("CREATE TABLE t (id int PRIMARY KEY, v int, w int, x int); INSERT INTO t SELECT i, i, i, i FROM generate_series(1, 5) AS i")
+            .await;
+        round
+            .world
+            .on(
+                2,
+                "UPDATE t SET w = 0 WHERE id = 1; UPDATE t SET v = 0 WHERE id = 2",
+            )
+            .await;
+        round.world.terms.columns = ColumnChoice::Except(vec!["x".into()]);
+        let (_, report) = round.diff(Format::Ndjson).await;
+        for node in dropped {
+            round.world.on(*node, "ALTER TABLE t DROP COLUMN w").await;
+        }
+        round.world.on(2, "UPDATE t SET x = -1").await;
+        round.world.terms.columns = ColumnChoice::Still(RecordedReport::open(&report).unwrap().columns);
+        let (summary, _) = again(&round, &report).await;
+        assert_eq!(
+            (summary.verdict, summary.confirmed),
+            (Verdict::Differ, 1),
+            "{summary:?}"
+        );
+        round.world.on(2, "UPDATE t SET v = id").await;
+        let (summary, _) = again(&round, &report).await;
+        assert_eq!((summary.verdict, summary.confirmed), (verdict, 0), "{summary:?}");
+        let notes = summary.notes.join(" ");
+        assert!(
+            notes.contains("column \"w\" any more, which the report compared"),
+            "{notes}"
+        );
+    }
 }
 
 #[tokio::test]
