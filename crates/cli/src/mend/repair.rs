@@ -348,6 +348,7 @@ fn write_report(
 fn told(outcome: &RepairOutcome, left: &Left, report: Option<&Path>, notes: &[String]) -> String {
     let mut text = match (outcome.dry_run, outcome.is_complete()) {
         (true, _) => "DRY RUN: everything below was rolled back\n".to_owned(),
+        (false, true) if outcome.as_asked > 0 => "REPAIRED as far as was asked for\n".to_owned(),
         (false, true) => "REPAIRED\n".to_owned(),
         (false, false) => "NOT COMPLETE: some rows were left as they are\n".to_owned(),
     };
@@ -367,6 +368,12 @@ fn told(outcome: &RepairOutcome, left: &Left, report: Option<&Path>, notes: &[St
         count(outcome.keys),
         count(outcome.settled)
     ));
+    if outcome.as_asked > 0 {
+        text.push_str(&format!(
+            "  {} keys differ still and are left as this mode, or the plan, leaves them\n",
+            count(outcome.as_asked)
+        ));
+    }
     if !outcome.dry_run {
         text.push_str(&format!(
             "  {} keys read again, {} of them not as they should be\n",

@@ -13,7 +13,7 @@ use super::collector::{Outlet, Records, SharedTally, collect};
 use super::job::{DiffSubject, header};
 use super::judge::Judge;
 use super::settings::DiffSettings;
-use super::settle::{BatchSize, Settling, Unfinished};
+use super::settle::{BatchSize, NamedKeys, Settling, Unfinished};
 
 /// Keys read from their source at once.
 const KEYS: usize = 1000;
@@ -84,6 +84,7 @@ pub async fn look_at_keys<K: KeySource>(
         outlet: &outlet,
         tally: &tally,
         batch: &batch,
+        named: NamedKeys::default(),
     };
     let looked = look(subject, &settling, keys, &stop).await;
     drop(outlet);
@@ -171,6 +172,7 @@ fn summary(
     let found = tally.read();
     let mut notes = subject.notes.clone();
     notes.push(format!("only {} known keys were looked at", looked.keys));
+    notes.extend(found.note_on_texts());
     notes.extend(shortfall.clone());
     let established = looked.unknown.is_none()
         && shortfall.is_none()

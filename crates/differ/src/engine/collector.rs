@@ -32,11 +32,24 @@ pub struct Tally {
     pub settled: u64,
     /// Rows that differ and were not asked for, because no version of theirs is of the wanted origin.
     pub left_out: u64,
+    /// Findings under keys that are equal by value and not by text.
+    pub other_texts: u64,
     /// Whether there are as many as the operator wanted at most.
     pub enough: bool,
 }
 
 impl Tally {
+    /// What the operator should know about keys that have several texts.
+    pub(super) fn note_on_texts(&self) -> Option<String> {
+        (self.other_texts > 0).then(|| {
+            format!(
+                "{} keys are equal by value, not by text (as 1.0 and 1.00 are): each stands in the report as one row, under \
+                 the text of the first node that has it",
+                self.other_texts
+            )
+        })
+    }
+
     fn count(&mut self, finding: &Finding) {
         let difference = match finding {
             Finding::InFlight(..) => {
@@ -71,6 +84,10 @@ impl SharedTally {
 
     pub(super) fn leave_out(&self) {
         self.change(|tally| tally.left_out += 1);
+    }
+
+    pub(super) fn find_other_text(&self) {
+        self.change(|tally| tally.other_texts += 1);
     }
 
     pub(super) fn settle(&self, rows: u64) {

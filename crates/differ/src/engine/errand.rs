@@ -13,7 +13,7 @@ use super::collector::{Outlet, SharedTally};
 use super::judge::Judge;
 use super::merge::Merge;
 use super::settings::Recheck;
-use super::settle::{BatchSize, Settling, Unfinished};
+use super::settle::{BatchSize, NamedKeys, Settling, Unfinished};
 use super::sieve::{Sieve, representatives, rows_of_a_part};
 use super::task::{RangeOutcome, RangeTask, Work};
 
@@ -190,6 +190,7 @@ impl Errands {
             outlet: &outlet,
             tally: &self.tally,
             batch: &self.batch,
+            named: NamedKeys::default(),
         };
         let mut count = 0;
         loop {

@@ -345,6 +345,7 @@ fn summary(subject: &DiffSubject, settings: &DiffSettings, state: &DiffState, en
             found.left_out
         ));
     }
+    notes.extend(found.note_on_texts());
     notes.extend(state.critical.as_deref().map(str::to_owned));
     let nodes = subject.sides.iter().enumerate().map(|(index, side)| NodeSummary {
         node: side.node().clone(),

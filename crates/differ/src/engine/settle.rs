@@ -11,8 +11,9 @@
 //! between: after its fence the origin shows what the other had shown at the first reading, and the second fence
 //! comes after it. So it shows that state too, or the nodes differ for good.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -68,6 +69,22 @@ pub(super) struct Settling<'a> {
     pub(super) outlet: &'a Outlet,
     pub(super) tally: &'a SharedTally,
     pub(super) batch: &'a BatchSize,
+    pub(super) named: NamedKeys,
+}
+
+/// Keys that have several texts and were looked at under one of them. Ranges follow the values of keys that are equal by
+/// value, so all texts of a key are in one range, and a range's are all that have to be remembered.
+#[derive(Debug, Default)]
+pub(super) struct NamedKeys(Mutex<HashSet<Key>>);
+
+impl NamedKeys {
+    /// Whether the key is new.
+    fn take(&self, key: &Key) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone())
+    }
 }
 
 /// Why settling ended early.
@@ -98,6 +115,15 @@ impl Suspect {
         self.rows
             .windows(2)
             .any(|pair| cells(&pair[0]) != cells(&pair[1]))
+    }
+
+    /// The key as each node that has the row writes it, in the order of the nodes.
+    fn key_texts(&self, shape: &TableShape) -> Vec<Key> {
+        let key = |row: &FetchedRow| {
+            let part = |column: &usize| row.cells.get(*column)?.text.clone();
+            shape.key.iter().map(part).collect::<Option<Box<[_]>>>().map(Key)
+        };
+        self.rows.iter().flatten().filter_map(key).collect()
     }
 
     fn difference(self) -> Difference {
@@ -140,7 +166,7 @@ impl Settling<'_> {
         let mut rest = keys;
         while !rest.is_empty() {
             let batch = &rest[..self.batch.get().min(rest.len())];
-            let (done, after) = rest.split_at(self.settle_batch(sessions, batch, keys).await?);
+            let (done, after) = rest.split_at(self.settle_batch(sessions, batch).await?);
             if let Some(last) = done.last() {
                 handed_over(last);
             }
@@ -154,13 +180,12 @@ impl Settling<'_> {
         &self,
         sessions: &mut [Box<dyn Session>],
         batch: &[Key],
-        all: &[Key],
     ) -> Result<usize, Unfinished> {
         let mut open = read(sessions, batch.to_vec(), self.batch.budget).await?;
         let done = open.len();
         self.batch.learn(done, weight(&open));
         self.drop_equal(&mut open);
-        self.name_by_first_row(&mut open, all);
+        self.name_by_first_row(&mut open);
         let mut replayed = true;
         for round in 0..self.recheck.rounds.get() {
             if open.is_empty() {
@@ -196,24 +221,20 @@ impl Settling<'_> {
         self.tally.settle((before - open.len()) as u64);
     }
 
-    /// Two texts may be one key (1.0 and 1.00): then the first node's text stands for both, and the other is dropped
-    /// where it was asked for as well.
-    fn name_by_first_row(&self, open: &mut Vec<Suspect>, all: &[Key]) {
+    /// Two texts may be one key (1.0 and 1.00): then the first node's text stands for both, and whoever comes second is
+    /// dropped, for he asks for the same rows.
+    fn name_by_first_row(&self, open: &mut Vec<Suspect>) {
         open.retain_mut(|suspect| {
-            let first = suspect.rows.iter().flatten().next();
-            let Some(named) = first.and_then(|row| Row(row.cells.clone()).key(self.shape)) else {
+            let texts = suspect.key_texts(self.shape);
+            let Some(named) = texts.first() else {
                 return true;
             };
-            if named == suspect.key {
+            if texts.iter().all(|text| *text == suspect.key) {
                 return true;
             }
-            let asked_for_as_well = all.binary_search(&named).is_ok();
-            suspect.key = named;
-            !asked_for_as_well
+            suspect.key = named.clone();
+            self.named.take(named)
         });
-        // Of several other texts for one key, none of which was the first node's, one remains.
-        let mut seen = std::collections::HashSet::new();
-        open.retain(|suspect| seen.insert(suspect.key.clone()));
     }
 
     async fn hand_over(
@@ -222,6 +243,10 @@ impl Settling<'_> {
         unsettled: Option<Unsettled>,
     ) -> Result<(), Unfinished> {
         for suspect in suspects {
+            let texts = suspect.key_texts(self.shape);
+            if texts.windows(2).any(|pair| pair[0] != pair[1]) {
+                self.tally.find_other_text();
+            }
             if let Some(finding) = self.judge.judge(suspect.difference(), unsettled) {
                 self.outlet
                     .deliver(finding)

@@ -39,6 +39,7 @@ fn identity() -> JobIdentity {
             columns: vec![column("id"), column("v")],
             key: vec![0],
             key_source: KeySource::PrimaryKey,
+            key_identity: KeyIdentity::Value,
             ignored: vec![],
         },
         comparison: Comparison::Exact,

@@ -16,7 +16,7 @@ pub use cell::{Cell, Key, Row};
 pub use difference::{Difference, Finding, Image, Origin, PairDifference, Present, Unsettled};
 pub use job::{Comparison, JobHeader};
 pub use node::NodeName;
-pub use shape::{ColumnShape, Dialect, Generation, Identity, KeySource, TableShape, ValueKind};
+pub use shape::{ColumnShape, Dialect, Generation, Identity, KeyIdentity, KeySource, TableShape, ValueKind};
 pub use sink::{DifferenceSink, SinkError};
 pub use summary::{JobSummary, NodeSummary, UnknownRange};
 pub use verdict::Verdict;

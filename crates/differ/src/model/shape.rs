@@ -91,6 +91,19 @@ pub enum KeySource {
     UniqueIndex(String),
 }
 
+/// When two keys are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyIdentity {
+    /// If the servers take their values for equal: 1.0 and 1.00, -0 and 0, `A` and `a` where the column's type or
+    /// collation does not tell them apart. All nodes do it alike.
+    #[default]
+    Value,
+    /// If their texts are equal: the nodes compare the key differently, and what is one row to one of them may be two rows
+    /// of another.
+    Text,
+}
+
 /// The table as it is compared: on every node these columns exist, whatever their order there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableShape {
@@ -104,6 +117,9 @@ pub struct TableShape {
     pub key: Vec<usize>,
     /// Why they identify a row.
     pub key_source: KeySource,
+    /// When two keys are one.
+    #[serde(default)]
+    pub key_identity: KeyIdentity,
     /// Names of columns that exist and are not compared, because the operator said so.
     pub ignored: Vec<String>,
 }

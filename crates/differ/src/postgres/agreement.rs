@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, TableShape};
+use crate::model::{
+    ColumnShape, Comparison, Dialect, Generation, Identity, KeyIdentity, KeySource, NodeName, TableShape,
+};
 
 use super::catalog::{PgColumn, PgKey, PgTable};
-use super::plan::{HashInput, PlannedColumn, PlannedKey, RowHash, TablePlan, WalkOrder};
+use super::plan::{HashInput, Numbers, PlannedColumn, PlannedKey, RowHash, TablePlan, WalkOrder};
 
 /// Why the tables cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,9 @@ pub enum ColumnChoice {
     Except(Vec<String>),
     /// These, and the key's.
     Only(Vec<String>),
+    /// Those of these that every node has and shows, and the key's: for a report that may be older than the tables. What is
+    /// missing is not compared, and whoever asks has to say so.
+    Still(Vec<String>),
 }
 
 /// What does not depend on the tables.
@@ -98,6 +103,10 @@ pub(super) fn agree(
         .iter()
         .map(|name| column_shape(tables, name, &mut notes))
         .collect();
+    if terms.comparison == Comparison::Semantic {
+        notes.extend(out_of_reach(tables, &compared));
+    }
+    let order = walk_order(tables, &key, &mut notes);
     let shape = TableShape {
         dialect: Dialect::Postgres,
         name: tables[0].name.clone(),
@@ -112,9 +121,12 @@ pub(super) fn agree(
         } else {
             KeySource::UniqueIndex(key.index.clone())
         },
+        key_identity: match order {
+            WalkOrder::Native => KeyIdentity::Value,
+            WalkOrder::Bytes => KeyIdentity::Text,
+        },
         ignored,
     };
-    let order = walk_order(tables, &key, &mut notes);
     let plans = tables
         .iter()
         .map(|table| plan(table, tables, &shape, order, terms))
@@ -126,6 +138,7 @@ fn find<'a>(table: &'a PgTable, name: &str) -> Option<&'a PgColumn> {
     table.columns.iter().find(|column| column.name == name)
 }
 
+/// Whether every name is somewhere; of columns that were once there that is not asked.
 fn check_choice(tables: &[PgTable], choice: &ColumnChoice) -> Result<(), Disagreement> {
     let (ColumnChoice::Except(names) | ColumnChoice::Only(names)) = choice else {
         return Ok(());
@@ -144,7 +157,7 @@ fn common_key(tables: &[PgTable], choice: &ColumnChoice) -> Result<PgKey, Disagr
     let set = |key: &PgKey| key.columns.iter().cloned().collect::<BTreeSet<_>>();
     let compared = |key: &PgKey| match choice {
         ColumnChoice::Except(names) => !key.columns.iter().any(|column| names.contains(column)),
-        ColumnChoice::All | ColumnChoice::Only(_) => true,
+        ColumnChoice::All | ColumnChoice::Only(_) | ColumnChoice::Still(_) => true,
     };
     let everywhere = |key: &PgKey| {
         tables
@@ -186,6 +199,10 @@ fn compared_columns(
         ColumnChoice::All => true,
         ColumnChoice::Except(names) => !names.contains(name),
         ColumnChoice::Only(names) => names.contains(name) || key.columns.contains(name),
+        ColumnChoice::Still(names) => {
+            let shown = |table| find(table, name).is_some_and(|column| column.readable);
+            key.columns.contains(name) || names.contains(name) && tables.iter().all(shown)
+        }
     };
     let mut names: Vec<&String> = Vec::new();
     for column in tables.iter().flat_map(|table| &table.columns) {
@@ -230,6 +247,11 @@ fn column_shape(tables: &[PgTable], name: &str, notes: &mut Vec<String>) -> Colu
             ));
         }
     }
+    let definitions = tables
+        .iter()
+        .zip(&everywhere)
+        .map(|(table, column)| (&table.node, column.expression.as_deref()));
+    notes.extend(generated_otherwise(name, definitions));
     let generation = everywhere.iter().map(|column| column.generation);
     let identity = everywhere.iter().map(|column| column.identity);
     ColumnShape {
@@ -249,6 +271,43 @@ fn column_shape(tables: &[PgTable], name: &str, notes: &mut Vec<String>) -> Colu
             })
             .unwrap_or_default(),
     }
+}
+
+/// What to say of a column that is not computed in the same way on all nodes: rows differ by it for ever, and it cannot be
+/// written.
+pub(crate) fn generated_otherwise<'a>(
+    column: &str,
+    definitions: impl Iterator<Item = (&'a NodeName, Option<&'a str>)>,
+) -> Option<String> {
+    let definitions: Vec<_> = definitions.collect();
+    if definitions.windows(2).all(|pair| pair[0].1 == pair[1].1) {
+        return None;
+    }
+    let told: Vec<String> = definitions
+        .iter()
+        .map(|(node, expression)| match expression {
+            Some(expression) => format!("computed as {expression} on {node}"),
+            None => format!("not computed on {node}"),
+        })
+        .collect();
+    Some(format!(
+        "the definitions of the generated column {column:?} differ: it is {}. Rows differ by it until the definitions are the \
+         same; table-repair cannot write it",
+        told.join(", ")
+    ))
+}
+
+/// Columns with numbers inside that a semantic comparison does not find.
+fn out_of_reach(tables: &[PgTable], compared: &[String]) -> Vec<String> {
+    let note = |name: &String| {
+        let mut columns = tables.iter().filter_map(|table| find(table, name));
+        let column = columns.find(|column| column.numbers == Numbers::OutOfReach)?;
+        Some(format!(
+            "column {name:?} is {}: --compare semantic does not reach numbers inside of it, they are compared by their texts",
+            column.type_text
+        ))
+    };
+    compared.iter().filter_map(note).collect()
 }
 
 /// The key's own order, if all nodes sort alike.
@@ -310,6 +369,7 @@ fn plan(
             form: column.form,
             kind: column.kind,
             array: column.array,
+            numbers: column.numbers,
             input: hash_input(tables, &shaped.name),
         });
     }

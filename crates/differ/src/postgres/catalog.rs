@@ -7,7 +7,7 @@ use crate::side::{SideError, SideErrorKind};
 
 use super::connect::PgConnection;
 use super::ident::quote_table;
-use super::plan::TextForm;
+use super::plan::{Numbers, TextForm};
 
 /// Oids from here on are users' objects.
 const FIRST_USER_OID: u32 = 16_384;
@@ -43,6 +43,10 @@ pub(super) struct PgColumn {
     pub(super) array: bool,
     pub(super) nullable: bool,
     pub(super) generation: Generation,
+    /// How it is computed, if it is.
+    pub(super) expression: Option<String>,
+    /// What numbers are inside of its values.
+    pub(super) numbers: Numbers,
     pub(super) identity: Identity,
     pub(super) readable: bool,
     /// By what the column sorts, as far as that can differ from one server to the next: collation and its version,
@@ -86,12 +90,18 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
      pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), \
      EXISTS (SELECT FROM pg_catalog.pg_cast AS k WHERE k.castsource = t.oid AND k.casttarget = 25 \
        AND k.castmethod = 'f'), \
+     CASE WHEN a.attgenerated <> '' THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d \
+       WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, \
+     (SELECT coalesce(nullif(e.typbasetype, 0), e.oid) FROM pg_catalog.pg_type AS e WHERE e.oid = t.typelem), \
+     (SELECT e.typtype::text FROM pg_catalog.pg_type AS e WHERE e.oid = t.typelem), \
+     (SELECT r.rngsubtype FROM pg_catalog.pg_range AS r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)), \
      coalesce(CASE WHEN t.typtype = 'e' THEN (SELECT pg_catalog.string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) \
          FROM pg_catalog.pg_enum AS e WHERE e.enumtypid = t.oid) \
        WHEN a.attcollation = 0 THEN '' \
        WHEN a.attcollation = 100 THEN (SELECT sorting FROM here) \
        ELSE (SELECT pg_catalog.concat_ws(' ', c.collprovider, c.collcollate, pg_catalog.to_jsonb(c)->>'colliculocale', \
-         pg_catalog.to_jsonb(c)->>'colllocale', \
+         pg_catalog.to_jsonb(c)->>'colllocale', pg_catalog.to_jsonb(c)->>'collicurules', \
+         CASE WHEN NOT c.collisdeterministic THEN 'nondeterministic' END, \
          CASE WHEN c.collcollate IN ('C', 'POSIX') THEN '' ELSE pg_catalog.pg_collation_actual_version(c.oid) END) \
          FROM pg_catalog.pg_collation AS c WHERE c.oid = a.attcollation) END, '') \
    FROM pg_catalog.pg_attribute AS a JOIN innermost AS i USING (attnum) \
@@ -219,7 +229,38 @@ fn column(row: &tokio_postgres::Row) -> PgColumn {
             _ => Identity::None,
         },
         readable: row.get(14),
-        sorting: row.get(16),
+        expression: row.get(16),
+        numbers: if array {
+            numbers_of_elements(row.get(17), row.get(18))
+        } else {
+            numbers(type_oid, row.get(9), row.get(19))
+        },
+        sorting: row.get(20),
+    }
+}
+
+/// What numbers a value of this type has inside, by the oids of `pg_type.dat`.
+fn numbers(oid: u32, kind: &str, range_of: Option<u32>) -> Numbers {
+    match (oid, range_of) {
+        (114 | 3802, _) => Numbers::Json,
+        (_, Some(1700)) => Numbers::Decimals,
+        (_, Some(700 | 701)) => Numbers::Floats,
+        // Points and what is made of them.
+        (600..=604 | 628 | 718, _) => Numbers::Floats,
+        _ if kind == "c" => Numbers::OutOfReach,
+        _ => Numbers::None,
+    }
+}
+
+fn numbers_of_elements(oid: Option<u32>, kind: Option<&str>) -> Numbers {
+    match oid {
+        // Numbers, ranges of them.
+        Some(1700 | 3906 | 4532) => Numbers::Decimals,
+        Some(700 | 701 | 600..=604 | 628 | 718) => Numbers::Floats,
+        Some(114 | 3802) => Numbers::OutOfReach,
+        // Whatever else somebody defined: composite types, ranges, domains of domains.
+        Some(FIRST_USER_OID..) if kind.is_some_and(|kind| "crmd".contains(kind)) => Numbers::OutOfReach,
+        _ => Numbers::None,
     }
 }
 

@@ -84,6 +84,8 @@ pub struct PgCluster {
     pub notes: Vec<String>,
     /// What each node's origin numbers stand for, in the order of the sides.
     pub origins: Vec<Arc<Origins>>,
+    /// Schemas in which each node has to look for the operators of its key's types.
+    pub(crate) search_paths: Vec<Vec<String>>,
 }
 
 impl std::fmt::Debug for PgCluster {
@@ -142,6 +144,7 @@ impl PgCluster {
             origins.push(Arc::new(Origins::read(connection).await?));
             replays.push(Replay::of(connection, &slots, table.oid).await?);
         }
+        let search_paths = plans.iter().map(|plan| plan.search_path.clone()).collect();
         let keepers = keepers(connections, &replays, snapshot, patience).await?;
         let mut sides: Vec<Arc<dyn Side>> = Vec::with_capacity(nodes.len());
         for (index, ((plan, identity), (replay, keeper))) in plans
@@ -166,6 +169,7 @@ impl PgCluster {
             sides,
             notes,
             origins,
+            search_paths,
         })
     }
 }

@@ -26,6 +26,7 @@ mod surroundings;
 mod tls;
 mod vitals;
 
+pub(crate) use agreement::generated_otherwise;
 pub use agreement::{ColumnChoice, Disagreement};
 pub use cluster::{PgCluster, PgNode, PgTerms, PrepareError};
 pub use connect::{PgConnection, PgServer};
@@ -34,5 +35,6 @@ pub use ident::{quote, quote_table, quote_text};
 pub use options::{OptionsError, PgOptions, SslMode};
 pub use origin::Origins;
 pub use snapshot::SnapshotMode;
+pub(crate) use statement::same_text;
 pub use surroundings::Surroundings;
 pub use tokio_postgres::config::{ChannelBinding, TargetSessionAttrs};

@@ -33,6 +33,30 @@ pub(super) enum TextForm {
     Output,
 }
 
+/// Which numbers a column's values hold whose texts are not unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// None.
+    None,
+    /// Decimals, as elements of arrays or bounds of ranges.
+    Decimals,
+    /// Floating-point numbers, as elements, bounds or coordinates.
+    Floats,
+    /// Decimals in a JSON document, which holds other texts as well.
+    Json,
+    /// Some or others, at places that only the type knows: composite types, arrays of documents.
+    OutOfReach,
+}
+
+/// Removes a decimal's zeros at the end: `1.00`, `1.50`.
+const DECIMALS: &str = r"(\d)\.0+(?!\d)|(\.\d*[1-9])0+(?!\d)";
+
+/// The same outside of a document's texts.
+const JSON: &str = r#"("(?:[^"\\]|\\.)*")|(\d)\.0+(?!\d)|(\.\d*[1-9])0+(?!\d)"#;
+
+/// A zero with a sign.
+const SIGNED_ZERO: &str = r"(^|[^0-9.eE])-0(?![0-9.eE])";
+
 /// What of a column is hashed. A number costs a quarter of what its text does; all nodes take the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HashInput {
@@ -55,6 +79,8 @@ pub(super) struct PlannedColumn {
     pub(super) kind: ValueKind,
     /// Whether it is an array, to which scalar normalisation does not apply.
     pub(super) array: bool,
+    /// What numbers are inside of its values.
+    pub(super) numbers: Numbers,
     /// What of it is hashed, where it is not NULL.
     pub(super) input: HashInput,
 }
@@ -62,6 +88,20 @@ pub(super) struct PlannedColumn {
 impl PlannedColumn {
     /// Its text, with the table as `t`.
     pub(super) fn text(&self, comparison: Comparison) -> String {
+        let text = self.own_text(comparison);
+        if comparison == Comparison::Exact {
+            return text;
+        }
+        let (pattern, replacement) = match self.numbers {
+            Numbers::None | Numbers::OutOfReach => return text,
+            Numbers::Decimals => (DECIMALS, r"\1\2"),
+            Numbers::Json => (JSON, r"\1\2\3"),
+            Numbers::Floats => (SIGNED_ZERO, r"\10"),
+        };
+        format!("pg_catalog.regexp_replace({text}, '{pattern}', '{replacement}', 'g')")
+    }
+
+    fn own_text(&self, comparison: Comparison) -> String {
         let column = format!("t.{}", quote(&self.name));
         match (comparison, self.kind, self.array) {
             (Comparison::Semantic, ValueKind::Decimal, false) => {

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use crate::model::KeyIdentity;
 use crate::range::KeyRange;
 
 use super::ident::{quote, quote_text};
@@ -60,6 +61,11 @@ pub(super) fn int8_hash(value: &str, seed: &str) -> String {
     // Shifted up and down again, the lower half fits with its sign.
     let low = int4_hash(&format!("({value})::int8 << 32 >> 32"), seed);
     int4_hash(&format!("({value})::int8 >> 32"), &low)
+}
+
+/// Whether two values have the same text, whatever the type or a collation takes for equal.
+pub(crate) fn same_text(one: &str, other: &str) -> String {
+    format!("({one})::text COLLATE \"C\" = ({other})::text COLLATE \"C\"")
 }
 
 impl TablePlan {
@@ -178,7 +184,12 @@ impl TablePlan {
         for (index, key) in self.key.iter().enumerate() {
             let and = if index == 0 { "" } else { " AND " };
             let name = quote(&self.columns[key.column].name);
-            let _ = write!(equal, "{and}t.{name} = q.k{}::{}", index + 1, key.cast_type);
+            let value = format!("q.k{}::{}", index + 1, key.cast_type);
+            let _ = write!(equal, "{and}t.{name} = {value}");
+            if self.shape.key_identity == KeyIdentity::Text {
+                // Any text of the value, in the server's words.
+                let _ = write!(equal, " AND {}", same_text(&format!("t.{name}"), &value));
+            }
         }
         format!(
             "unnest({parameters}) WITH ORDINALITY AS q({names}, i) JOIN {} AS t ON {equal}",

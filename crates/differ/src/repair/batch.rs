@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::decision::{Decider, NodeRow, Skipped, Wants, Wording, is_stale};
+use super::decision::{Decider, Leftover, NodeRow, Skipped, Wants, Wording, is_rewritten, is_stale};
 use super::journal::{Entry, Event, RepairLog};
 use super::plan::StaleRepairs;
 use super::postgres::origin_name;
@@ -63,6 +63,8 @@ pub(super) struct Run<'a> {
 #[derive(Default)]
 struct Told {
     settled: u64,
+    /// Keys that differ and that the mode, or the plan, leaves alone.
+    as_asked: u64,
     items: Vec<(usize, Item, Fate)>,
     touched: Vec<usize>,
 }
@@ -145,13 +147,16 @@ impl Run<'_> {
             }
         };
         self.outcome.settled += told.settled;
+        self.outcome.as_asked += told.as_asked;
         for index in told.touched {
             self.touched.add(&batch[index])?;
         }
         let mut waiting = Vec::new();
         for (node, item, fate) in told.items {
             let again = match &fate {
-                Fate::Failed(_, Hope::Later) | Fate::Skipped(Skipped::Referenced(_)) => true,
+                Fate::Failed(_, Hope::Later) | Fate::Skipped(Skipped::Referenced(_) | Skipped::Inserted) => {
+                    true
+                }
                 Fate::Failed(_, Hope::None) | Fate::Written | Fate::Skipped(_) => false,
             };
             if again {
@@ -187,7 +192,11 @@ impl Run<'_> {
                 }
             };
             if wants.iter().all(Option::is_none) {
-                told.settled += u64::from(self.is_settled(difference, &rows));
+                match self.decider.leftover(&difference.pairs, &rows) {
+                    Leftover::Nothing => told.settled += 1,
+                    Leftover::AsAsked => told.as_asked += 1,
+                    Leftover::Skipped(why) => told.items.push(self.skip_all(index, difference, why)),
+                }
                 continue;
             }
             let recorded_rows: Vec<Option<Row>> =
@@ -332,27 +341,27 @@ impl Run<'_> {
         if !same_decision {
             return Some(Skipped::OtherDecision);
         }
+        let deleted = wants[node].as_ref().is_some_and(|want| want.row.is_none());
+        if deleted && !self.decider.shape.ignored.is_empty() && is_rewritten(now, &difference.images[node]) {
+            return Some(Skipped::Rewritten);
+        }
         let careful = wants[node]
             .as_ref()
             .is_some_and(|want| want.stale == StaleRepairs::Refused);
         (careful && is_stale(now, &difference.images[node])).then_some(Skipped::Stale)
     }
 
-    fn is_settled(&self, difference: &RecordedDifference, rows: &[Option<NodeRow>]) -> bool {
-        let row = |node: usize| rows[node].as_ref().map(|row| &row.row);
-        difference
-            .pairs
-            .iter()
-            .all(|(a, b)| self.decider.same(row(*a), row(*b)))
+    /// The first node of these that could have been written: it is told there what is about all of them.
+    fn spokesman(&self, pairs: &[(usize, usize)]) -> usize {
+        let mut nodes = pairs.iter().flat_map(|(a, b)| [*a, *b]);
+        nodes
+            .find(|node| self.decider.policy.may_write(*node))
+            .unwrap_or(0)
     }
 
-    /// No word for the pair: told once, for the first node that could have been written.
+    /// No word for the pair: told once.
     fn skip_all(&self, index: usize, difference: &RecordedDifference, why: Skipped) -> (usize, Item, Fate) {
-        let nodes = difference.pairs.iter().flat_map(|(a, b)| [*a, *b]);
-        let node = nodes
-            .into_iter()
-            .find(|node| self.decider.policy.may_write(*node))
-            .unwrap_or(0);
+        let node = self.spokesman(&difference.pairs);
         let item = Item {
             index,
             key: difference.key.clone(),
@@ -384,7 +393,6 @@ impl Run<'_> {
                 Some(message.clone())
             }
         };
-        let name = self.targets[node].node().clone();
         let event = match (&fate, reason) {
             (Fate::Written, _) | (_, None) => Event::Written {
                 before: item.before.as_ref(),
@@ -394,11 +402,16 @@ impl Run<'_> {
             (Fate::Skipped(_), Some(reason)) => Event::Skipped { reason },
             (Fate::Failed(..), Some(reason)) => Event::Failed { reason },
         };
+        self.write_down(node, &item.key, event)
+    }
+
+    fn write_down(&mut self, node: usize, key: &Key, event: Event<'_>) -> Result<(), RepairError> {
+        let name = self.targets[node].node().clone();
         let entry = Entry {
             node,
             name: &name,
             shape: self.decider.shape,
-            key: &item.key,
+            key,
             event,
         };
         self.log.take(&entry).map_err(|source| RepairError::File {
@@ -421,12 +434,24 @@ impl Run<'_> {
             for target in self.targets.iter_mut() {
                 now.push(target.rows(&keys, Locking::None).await?);
             }
-            for (index, (_, pairs)) in batch.iter().enumerate() {
+            for (index, (key, pairs)) in batch.iter().enumerate() {
                 let rows: Vec<Option<NodeRow>> = now.iter().map(|rows| rows[index].clone()).collect();
                 let wants = self.decider.wants(pairs, &rows);
                 let done = wants.is_ok_and(|wants| wants.iter().all(Option::is_none));
                 self.outcome.rechecked += 1;
-                self.outcome.remaining += u64::from(!done);
+                if !done {
+                    self.outcome.remaining += 1;
+                    continue;
+                }
+                match self.decider.leftover(pairs, &rows) {
+                    Leftover::Nothing => {}
+                    Leftover::AsAsked => self.outcome.as_asked += 1,
+                    Leftover::Skipped(why) => {
+                        self.outcome.remaining += 1;
+                        let reason = why.to_string();
+                        self.write_down(self.spokesman(pairs), key, Event::Skipped { reason })?;
+                    }
+                }
             }
         }
     }

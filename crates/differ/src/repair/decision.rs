@@ -40,6 +40,14 @@ pub enum Skipped {
     Unreadable(String),
     /// Somebody else inserted a row with its key or another unique value.
     Inserted,
+    /// Several nodes have it, with different values, and only what is missing is copied.
+    Conflict,
+    /// It differs by now between nodes that did not differ when the report was written.
+    Unlisted,
+    /// It differs only in these columns, which the server computes.
+    Generated(Vec<String>),
+    /// It would be deleted, and was written since the diff, perhaps in columns that were not compared.
+    Rewritten,
 }
 
 impl fmt::Display for Skipped {
@@ -58,9 +66,23 @@ impl fmt::Display for Skipped {
                 "rows of {by} refer to it and would be deleted or changed with it"
             ),
             Self::Unreadable(why) => write!(f, "the report's values are not of the table's types: {why}"),
-            Self::Inserted => {
-                f.write_str("a row with its key or another unique value was inserted meanwhile")
-            }
+            Self::Inserted => f.write_str("another row has its key or another of its unique values"),
+            Self::Conflict => f.write_str(
+                "the nodes have it with different values, and both ways only copies rows that are missing; say who is right \
+                 with --source-of-truth or a plan",
+            ),
+            Self::Unlisted => f.write_str(
+                "it differs by now on a node that had no other row than the one that is right when the report was written; run \
+                 table-diff again",
+            ),
+            Self::Generated(columns) => write!(
+                f,
+                "the nodes compute {} differently, and what a server computes cannot be written; make the definitions the same",
+                columns.join(", ")
+            ),
+            Self::Rewritten => f.write_str(
+                "it would be deleted, and was written since the diff, perhaps in a column that was not compared",
+            ),
         }
     }
 }
@@ -76,6 +98,17 @@ pub(super) struct Wanted {
     pub(super) source: Option<usize>,
     pub(super) stale: StaleRepairs,
     pub(super) wording: Wording,
+}
+
+/// What differs under a key of which nothing shall be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leftover {
+    /// The rows are equal.
+    Nothing,
+    /// What the mode, or the plan, is told to leave.
+    AsAsked,
+    /// What should not be left.
+    Skipped(Skipped),
 }
 
 /// Whose words a wanted row is in.
@@ -108,6 +141,9 @@ impl Decider<'_> {
     ) -> Result<Wants, NoDecision> {
         let mut rows: Vec<Option<NodeRow>> = now.to_vec();
         let mut wants: Wants = vec![None; now.len()];
+        if self.conflict(pairs, now) {
+            return Ok(wants);
+        }
         for &(a, b) in pairs {
             let pair = self.pair(a, b, &rows)?;
             for (node, want) in [(a, pair.0), (b, pair.1)] {
@@ -129,6 +165,58 @@ impl Decider<'_> {
             }
         }
         Ok(wants)
+    }
+
+    /// Whether rows are to be copied both ways, and nobody can say which.
+    fn conflict(&self, pairs: &[(usize, usize)], now: &[Option<NodeRow>]) -> bool {
+        let mut there = pairs
+            .iter()
+            .flat_map(|(a, b)| [*a, *b])
+            .filter_map(|node| now[node].as_ref());
+        let Some(first) = there.next() else {
+            return false;
+        };
+        matches!(self.policy, Policy::Bidirectional)
+            && there.any(|other| !self.same(Some(&first.row), Some(&other.row)))
+    }
+
+    /// What differs still, where nothing shall be written.
+    pub(super) fn leftover(&self, pairs: &[(usize, usize)], now: &[Option<NodeRow>]) -> Leftover {
+        let row = |node: usize| now[node].as_ref().map(|row| &row.row);
+        let differing = |(a, b): &&(usize, usize)| !self.same(row(*a), row(*b));
+        if let Some((a, b)) = pairs.iter().find(differing) {
+            let left = match self.policy {
+                Policy::Bidirectional => Some(Skipped::Conflict),
+                Policy::SourceOfTruth { source, mode } => {
+                    let as_asked = match mode {
+                        CopyMode::Full => false,
+                        CopyMode::UpsertOnly => row(*source).is_none(),
+                        CopyMode::InsertOnly => {
+                            row(*source).is_none() || row(*a).is_some() && row(*b).is_some()
+                        }
+                    };
+                    (!as_asked).then_some(Skipped::Unlisted)
+                }
+                Policy::FixNulls | Policy::Plan(_) => None,
+            };
+            return left.map_or(Leftover::AsAsked, Leftover::Skipped);
+        }
+        let mut computed: Vec<String> = Vec::new();
+        for (a, b) in pairs {
+            let (Some(one), Some(other)) = (row(*a), row(*b)) else {
+                continue;
+            };
+            for (column, (one, other)) in self.shape.columns.iter().zip(one.0.iter().zip(&other.0)) {
+                if one != other && !computed.contains(&column.name) {
+                    computed.push(column.name.clone());
+                }
+            }
+        }
+        if computed.is_empty() {
+            Leftover::Nothing
+        } else {
+            Leftover::Skipped(Skipped::Generated(computed))
+        }
     }
 
     /// Whether two rows are the same in all that can be written.
@@ -387,6 +475,17 @@ fn equal(now: &Cell, recorded: &Cell, kind: ValueKind) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a row is known to have been written after it was recorded.
+pub(super) fn is_rewritten(now: Option<&NodeRow>, recorded: &RecordedImage) -> bool {
+    let time = |text: Option<&String>| text.and_then(|text| text.parse::<Timestamp>().ok());
+    let RecordedImage::Present { commit_ts, .. } = recorded else {
+        return false;
+    };
+    let now = time(now.and_then(|now| now.commit_ts.as_ref()));
+    now.zip(time(commit_ts.as_ref()))
+        .is_some_and(|(now, then)| now > then)
 }
 
 /// Whether a row was written after it was recorded, as far as is known; what is not known counts as yes.

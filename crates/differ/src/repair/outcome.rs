@@ -30,6 +30,9 @@ pub struct RepairOutcome {
     pub keys: u64,
     /// Keys of the report under which the nodes are equal by now.
     pub settled: u64,
+    /// Keys of the report under which the nodes differ still, because the mode or the plan leaves such rows alone: those
+    /// that are there already with `--insert-only`, say. They are no failure.
+    pub as_asked: u64,
     /// By node.
     pub nodes: Vec<NodeOutcome>,
     /// Touched keys that were read again at the end; none after a dry run.
@@ -54,6 +57,7 @@ impl RepairOutcome {
             dry_run,
             keys: 0,
             settled: 0,
+            as_asked: 0,
             nodes: nodes.iter().map(node).collect(),
             rechecked: 0,
             remaining: 0,

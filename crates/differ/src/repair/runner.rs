@@ -193,7 +193,7 @@ impl Repair {
     /// Cancelled, it ends between two batches; what was committed stays.
     ///
     /// # Errors
-    /// A node is lost, the report cannot be read to its end, the plan does not fit the table.
+    /// A node is lost or may not be written, the report cannot be read to its end, the plan does not fit the table.
     pub async fn run(
         mut self,
         log: &mut dyn RepairLog,
@@ -221,6 +221,11 @@ impl Repair {
             key,
             columns,
         };
+        for (node, target) in self.targets.iter_mut().enumerate() {
+            if policy.may_write(node) {
+                target.prepare_to_write().await?;
+            }
+        }
         let mut run = Run {
             decider,
             outcome: RepairOutcome::new(&self.report.nodes, self.options.apply == Apply::DryRun),
@@ -293,9 +298,9 @@ async fn connect_postgres(
     let shape = Arc::new(cluster.shape);
     check_key(report, &shape)?;
     let mut targets: Vec<Box<dyn Target>> = Vec::with_capacity(nodes.len());
-    for (node, origins) in nodes.iter().zip(&cluster.origins) {
+    for ((node, origins), path) in nodes.iter().zip(&cluster.origins).zip(&cluster.search_paths) {
         let (shape, origins) = (Arc::clone(&shape), Arc::clone(origins));
-        let target = PgTarget::connect(node, shape, origins, options.triggers).await?;
+        let target = PgTarget::connect(node, shape, origins, path, options.triggers).await?;
         targets.push(Box::new(target));
     }
     Ok(Connected {

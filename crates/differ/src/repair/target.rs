@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
+use super::RepairError;
 use super::decision::NodeRow;
 use super::script::Scribe;
 use crate::model::{Key, NodeName, Row};
@@ -106,6 +107,12 @@ pub(super) type Written<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 /// savepoint is undone, or the call itself left nothing behind where that is said.
 pub(super) trait Target: Send + Sync {
     fn node(&self) -> &NodeName;
+
+    /// Finds out whether rows can be written as a repair has to, and makes the session ready for it. Called once, before
+    /// everything else, on nodes that are written only.
+    fn prepare_to_write(&mut self) -> BoxFuture<'_, Result<(), RepairError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Begins a transaction in which a lock gives, and a read sees, the newest version of a row: that is what has to be
     /// compared.

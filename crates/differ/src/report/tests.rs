@@ -14,8 +14,8 @@ use super::sort::SortedReport;
 use super::{ReportError, ace, csv};
 use crate::model::{
     Cell, ColumnShape, Comparison, Dialect, Difference, DifferenceSink as _, Finding, Generation, Identity,
-    Image, JobHeader, JobSummary, Key, KeySource, NodeName, NodeSummary, Origin, Present, Row, TableShape,
-    Unsettled, ValueKind, Verdict,
+    Image, JobHeader, JobSummary, Key, KeyIdentity, KeySource, NodeName, NodeSummary, Origin, Present, Row,
+    TableShape, Unsettled, ValueKind, Verdict,
 };
 
 fn column(name: &str, type_text: &str, kind: ValueKind) -> ColumnShape {
@@ -46,6 +46,7 @@ pub(super) fn header(nodes: &[&str]) -> JobHeader {
             ],
             key: vec![0, 1],
             key_source: KeySource::PrimaryKey,
+            key_identity: KeyIdentity::Value,
             ignored: Vec::new(),
         },
         comparison: Comparison::Exact,
@@ -403,7 +404,10 @@ fn a_report_with_a_line_cut_out_is_refused() {
             Err(ReportError::Incomplete { .. })
         ));
     }
-    ace["diffs"]["n1/n2"]["rows"]["n1"].as_array_mut().unwrap().remove(1);
+    ace["diffs"]["n1/n2"]["rows"]["n1"]
+        .as_array_mut()
+        .unwrap()
+        .remove(1);
     fs::write(&ace_path, ace.to_string()).unwrap();
     let error = RecordedReport::open(&ace_path).unwrap_err().to_string();
     assert!(

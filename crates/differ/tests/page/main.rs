@@ -10,8 +10,8 @@ use std::sync::Arc;
 use changeling_core::ident::TableName;
 use changeling_differ::model::{
     Cell, ColumnShape, Comparison, Dialect, Difference, DifferenceSink as _, Finding, Generation, Identity,
-    Image, JobHeader, JobSummary, Key, KeySource, NodeName, NodeSummary, Origin, Present, Row, TableShape,
-    Unsettled, ValueKind, Verdict,
+    Image, JobHeader, JobSummary, Key, KeyIdentity, KeySource, NodeName, NodeSummary, Origin, Present, Row,
+    TableShape, Unsettled, ValueKind, Verdict,
 };
 use changeling_differ::repair::plan::{Plan, PlanKind, PlanPair, PlanRow, Value};
 use changeling_differ::report::html;
@@ -40,6 +40,7 @@ fn header() -> JobHeader {
             columns,
             key: vec![0],
             key_source: KeySource::PrimaryKey,
+            key_identity: KeyIdentity::Value,
             ignored: Vec::new(),
         },
         comparison: Comparison::Exact,

@@ -5,6 +5,8 @@
 
 mod care;
 mod constraints;
+mod key_texts;
+mod leftovers;
 mod modes;
 mod mysql;
 mod origins;

@@ -31,6 +31,8 @@ pub(super) struct MySqlColumn {
     pub(super) literal: Option<KeyLiteral>,
     pub(super) nullable: bool,
     pub(super) generation: Generation,
+    /// How it is computed, if it is.
+    pub(super) expression: Option<String>,
     pub(super) identity: Identity,
     /// By what it sorts.
     pub(super) sorting: String,
@@ -88,7 +90,7 @@ async fn columns(connection: &mut MySqlConnection, place: &str) -> Result<Vec<My
     let rows = connection
         .all(&format!(
             "SELECT COLUMN_NAME, COLUMN_TYPE, LOWER(DATA_TYPE), IS_NULLABLE, LOWER(EXTRA), \
-             COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, '') \
+             COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, ''), NULLIF(GENERATION_EXPRESSION, '') \
              FROM information_schema.COLUMNS WHERE {place} ORDER BY ORDINAL_POSITION"
         ))
         .await?;
@@ -125,6 +127,7 @@ async fn columns(connection: &mut MySqlConnection, place: &str) -> Result<Vec<My
                 } else {
                     Identity::None
                 },
+                expression: row.get(7).cloned().flatten(),
                 sorting: text(6),
             })
         })

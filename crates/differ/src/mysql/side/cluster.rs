@@ -7,8 +7,11 @@ use changeling_core::ident::TableName;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 
-use crate::model::{ColumnShape, Comparison, Dialect, Generation, Identity, KeySource, NodeName, TableShape};
-use crate::postgres::{ColumnChoice, Disagreement, PrepareError};
+use crate::model::{
+    ColumnShape, Comparison, Dialect, Generation, Identity, KeyIdentity, KeySource, NodeName, TableShape,
+    ValueKind,
+};
+use crate::postgres::{ColumnChoice, Disagreement, PrepareError, generated_otherwise};
 use crate::range::KeyRange;
 use crate::side::{ServerPlans, Session, Side, SideError, SideIdentity, Vitals};
 
@@ -162,12 +165,25 @@ fn agree(tables: &[MySqlTable], terms: &MySqlTerms) -> Result<Agreed, Disagreeme
             ColumnChoice::All => true,
             ColumnChoice::Except(list) => !listed(list, name),
             ColumnChoice::Only(list) => listed(list, name) || listed(&key.columns, name),
+            ColumnChoice::Still(list) => {
+                let everywhere = tables.iter().all(|table| find(table, name).is_some());
+                listed(&key.columns, name) || listed(list, name) && everywhere
+            }
         };
         if wanted {
             columns.push(column_shape(tables, name, &mut notes)?);
         } else {
             ignored.push(name.to_owned());
         }
+    }
+    if terms.comparison == Comparison::Semantic {
+        let documents = columns.iter().filter(|column| column.kind == ValueKind::Json);
+        notes.extend(documents.map(|column| {
+            format!(
+                "column {:?} is {}: --compare semantic does not reach numbers inside of it, they are compared by their texts",
+                column.name, column.type_text
+            )
+        }));
     }
     let position = |name: &String| {
         columns
@@ -182,6 +198,10 @@ fn agree(tables: &[MySqlTable], terms: &MySqlTerms) -> Result<Agreed, Disagreeme
         },
         name: tables[0].name.clone(),
         key: key.columns.iter().filter_map(position).collect(),
+        key_identity: match key.columns.iter().any(|name| !sorted_alike(tables, name)) {
+            true => KeyIdentity::Text,
+            false => KeyIdentity::Value,
+        },
         key_source: if key.index == "PRIMARY" {
             KeySource::PrimaryKey
         } else {
@@ -250,6 +270,11 @@ fn column_shape(
             ));
         }
     }
+    let definitions = tables
+        .iter()
+        .zip(&everywhere)
+        .map(|(table, column)| (&table.node, column.expression.as_deref()));
+    notes.extend(generated_otherwise(name, definitions));
     let generation = everywhere.iter().map(|column| column.generation);
     Ok(ColumnShape {
         name: first.name.clone(),
@@ -268,6 +293,16 @@ fn column_shape(
     })
 }
 
+/// Whether all nodes sort and compare a key column in the same way.
+fn sorted_alike(tables: &[MySqlTable], name: &str) -> bool {
+    let told = |table: &MySqlTable| {
+        find(table, name).map(|column| (column.sorting.clone(), column.data_type.clone()))
+    };
+    tables
+        .windows(2)
+        .all(|pair| told(&pair[0]).is_some() && told(&pair[0]) == told(&pair[1]))
+}
+
 fn plan(
     table: &MySqlTable,
     tables: &[MySqlTable],
@@ -283,20 +318,19 @@ fn plan(
             name: column.name.clone(),
             form: match (column.form, terms.comparison) {
                 (TextForm::Double, Comparison::Semantic) => TextForm::UnsignedZero,
+                (TextForm::Cast, Comparison::Semantic) if column.kind == ValueKind::Decimal => {
+                    TextForm::Trimmed
+                }
                 (form, _) => form,
             },
         })
     });
     let mut planned = Vec::with_capacity(key.columns.len());
     for (name, &position) in key.columns.iter().zip(&shape.key) {
-        let Some((column, literal)) = find(table, name).and_then(|column| Some((column, column.literal?)))
-        else {
+        let Some(literal) = find(table, name).and_then(|column| column.literal) else {
             continue;
         };
-        let by_bytes = tables.iter().any(|other| {
-            find(other, name)
-                .is_none_or(|other| other.sorting != column.sorting || other.data_type != column.data_type)
-        });
+        let by_bytes = !sorted_alike(tables, name);
         if by_bytes {
             notes.push(format!(
                 "{}: key column {name:?} is not sorted alike on all nodes; ranges follow the bytes of its text, which is \

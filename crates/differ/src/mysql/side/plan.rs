@@ -18,6 +18,8 @@ pub(crate) enum TextForm {
     Double,
     /// The same, but -0 is 0.
     UnsignedZero,
+    /// By a cast, without a decimal's zeros at the end.
+    Trimmed,
     /// Its characters in UTF-8.
     Characters,
     /// The text of a document.
@@ -83,6 +85,12 @@ impl PlannedColumn {
             TextForm::Double => format!("CAST(CAST({column} AS DOUBLE) AS CHAR)"),
             // Adding zero turns -0 into 0 and leaves everything else as it is.
             TextForm::UnsignedZero => format!("CAST((CAST({column} AS DOUBLE) + 0E0) AS CHAR)"),
+            TextForm::Trimmed => {
+                let text = format!("CAST({column} AS CHAR)");
+                format!(
+                    "IF(LOCATE('.', {text}) > 0, TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {text})), {text})"
+                )
+            }
             TextForm::Characters | TextForm::Json => format!("CONVERT({column} USING utf8mb4)"),
             TextForm::Bytes => format!("CONCAT('0x', LOWER(HEX({column})))"),
             TextForm::Bits => format!("CAST(CAST({column} AS UNSIGNED) AS CHAR)"),
@@ -106,10 +114,12 @@ impl PlannedColumn {
                 (hexadecimal && digits.len() % 2 == 0).then(|| format!("X'{digits}'"))
             }
             TextForm::Json => Some(json::literal(text)),
-            TextForm::Cast if is_number(text) => Some(text.to_owned()),
-            TextForm::Cast | TextForm::Double | TextForm::UnsignedZero | TextForm::Characters => {
-                Some(quote_text(text))
-            }
+            TextForm::Cast | TextForm::Trimmed if is_number(text) => Some(text.to_owned()),
+            TextForm::Cast
+            | TextForm::Trimmed
+            | TextForm::Double
+            | TextForm::UnsignedZero
+            | TextForm::Characters => Some(quote_text(text)),
         }
     }
 }
@@ -287,8 +297,18 @@ impl TablePlan {
     pub(crate) fn is_at(&self, prefix: &str, key: &Key) -> String {
         let equal: Vec<String> = (0..self.key.len())
             .map(|index| {
-                let column = quote(&self.columns[self.key[index].column].name);
-                format!("{prefix}{column} = {}", self.value(index, &key.0[index]))
+                let planned = &self.columns[self.key[index].column];
+                let column = format!("{prefix}{}", quote(&planned.name));
+                let equal = format!("{column} = {}", self.value(index, &key.0[index]));
+                if !self.key[index].by_bytes {
+                    return equal;
+                }
+                // What is one key here may be two on another node.
+                let text = planned.text_of(&column);
+                format!(
+                    "{equal} AND CAST({text} AS BINARY) = {}",
+                    hex(key.0[index].as_bytes())
+                )
             })
             .collect();
         equal.join(" AND ")

@@ -2,6 +2,7 @@
 
 use changeling_core::ident::TableName;
 
+use crate::model::NodeName;
 use crate::postgres::{PgConnection, quote};
 use crate::repair::RepairError;
 use crate::side::SideError;
@@ -34,6 +35,8 @@ pub(super) struct TableFacts {
     pub(super) triggers: Vec<String>,
     pub(super) spock: bool,
     pub(super) commit_times: bool,
+    /// Whether a unique or exclusion constraint may be checked later than its statement.
+    pub(super) deferrable: bool,
     pub(super) missing: Vec<String>,
     pub(super) lossy: Vec<String>,
     pub(super) referring: Vec<Referring>,
@@ -51,7 +54,9 @@ impl TableFacts {
                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (SELECT FROM pg_catalog.pg_cast AS k \
                  WHERE k.castmethod = 'f' AND k.oid >= 16384 AND (k.castsource IN (y.oid, y.typbasetype) AND k.casttarget = 25 \
                    OR k.casttarget IN (y.oid, y.typbasetype) AND k.castsource = 25)) ORDER BY 1), \
-             c.oid \
+             c.oid, \
+             EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE NOT i.indimmediate AND (i.indisunique OR i.indisexclusion) \
+               AND (i.indrelid = c.oid OR i.indrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) AS p))) \
            FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
            WHERE n.nspname = $1 AND c.relname = $2";
         let statement = connection.prepare(FACTS).await?;
@@ -78,6 +83,7 @@ impl TableFacts {
             triggers: row.get(1),
             spock: row.get(2),
             commit_times: row.get(3),
+            deferrable: row.get(7),
             missing: row.get(4),
             lossy: row.get(5),
             referring,
@@ -85,14 +91,19 @@ impl TableFacts {
         })
     }
 
-    pub(super) fn check(&self, connection: &PgConnection) -> Result<(), RepairError> {
-        let node = connection.node();
-        if !self.missing.is_empty() {
-            let privileges = self.missing.join(", ");
-            return Err(RepairError::Refused(format!(
-                "{node}: a repair needs {privileges} on the table; GRANT it to the role"
-            )));
+    /// What a node must have that is written.
+    pub(super) fn check_privileges(&self, node: &NodeName) -> Result<(), RepairError> {
+        if self.missing.is_empty() {
+            return Ok(());
         }
+        let privileges = self.missing.join(", ");
+        Err(RepairError::Refused(format!(
+            "{node}: a repair needs {privileges} on the table; GRANT it to the role"
+        )))
+    }
+
+    /// What a node must have whose values are read, to be written or to be compared with.
+    pub(super) fn check_types(&self, node: &NodeName) -> Result<(), RepairError> {
         if !self.lossy.is_empty() {
             return Err(RepairError::Refused(format!(
                 "{node}: the types of {} have casts to or from text that somebody defined; what they do to a value is \

@@ -8,6 +8,8 @@ use crate::model::{Cell, ColumnShape, Generation, Identity, Key, NodeName, Row, 
 use crate::postgres::{quote, quote_table, quote_text};
 use crate::repair::script::{Scribe, line};
 
+use super::statement::Conflicts;
+
 /// Settings that change what a text means.
 const HEAD: &str = "SET TimeZone = 'UTC';\nSET DateStyle = 'ISO, YMD';\nSET IntervalStyle = 'postgres';\n\
     SET extra_float_digits = 1;\nSET bytea_output = 'hex';\nSET lc_monetary = 'C';\nBEGIN;\nSET CONSTRAINTS ALL DEFERRED;\n";
@@ -17,6 +19,7 @@ pub(super) struct PgScribe {
     pub(super) node: NodeName,
     pub(super) table: TableName,
     pub(super) shape: Arc<TableShape>,
+    pub(super) conflicts: Conflicts,
 }
 
 impl Scribe for PgScribe {
@@ -28,15 +31,15 @@ impl Scribe for PgScribe {
     fn statement(&self, key: &Key, before: Option<&Row>, after: Option<&Row>) -> String {
         let (shape, table) = (&*self.shape, quote_table(&self.table));
         match (before, after) {
-            (None, Some(after)) => insert(shape, &table, after),
+            (None, Some(after)) => insert(shape, &table, after, self.conflicts),
             (Some(before), None) => format!("DELETE FROM {table} WHERE {}", is_still(shape, key, before)),
-            (Some(before), Some(after)) => update(shape, &table, key, before, after),
+            (Some(before), Some(after)) => self.update(&table, key, before, after),
             (None, None) => String::new(),
         }
     }
 }
 
-fn insert(shape: &TableShape, table: &str, row: &Row) -> String {
+fn insert(shape: &TableShape, table: &str, row: &Row, conflicts: Conflicts) -> String {
     let written = |(column, _): &(&ColumnShape, &Cell)| column.generation == Generation::Never;
     let (names, values): (Vec<_>, Vec<_>) = shape
         .columns
@@ -45,54 +48,68 @@ fn insert(shape: &TableShape, table: &str, row: &Row) -> String {
         .filter(written)
         .map(|(column, cell)| (quote(&column.name), literal(cell, column)))
         .unzip();
-    format!(
-        "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT DO NOTHING",
-        names.join(", "),
-        values.join(", ")
-    )
+    let (names, values) = (names.join(", "), values.join(", "));
+    match conflicts {
+        Conflicts::PassedOver => format!(
+            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE VALUES ({values}) ON CONFLICT DO NOTHING"
+        ),
+        Conflicts::Refused => {
+            let there = row.key(shape).map(|key| same_key(shape, &key).join(" AND "));
+            format!(
+                "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} WHERE NOT EXISTS (SELECT FROM {table} \
+                 WHERE {})",
+                there.unwrap_or_else(|| "false".into())
+            )
+        }
+    }
 }
 
-fn update(shape: &TableShape, table: &str, key: &Key, before: &Row, after: &Row) -> String {
-    let columns = || shape.columns.iter().zip(before.0.iter().zip(&after.0));
-    let fixed =
-        columns().any(|(column, (before, after))| column.identity == Identity::Always && before != after);
-    if fixed {
-        // Only INSERT can give such a column a value.
-        let condition = is_still(shape, key, before);
-        let values = insert(shape, table, after);
-        return format!("DELETE FROM {table} WHERE {condition};\n{values}");
+fn same_key(shape: &TableShape, key: &Key) -> Vec<String> {
+    let equal = |(column, part): (&ColumnShape, &Box<str>)| {
+        format!(
+            "{} = {}",
+            quote(&column.name),
+            literal(&Cell::of(&**part), column)
+        )
+    };
+    shape.key_columns().zip(&key.0).map(equal).collect()
+}
+
+impl PgScribe {
+    fn update(&self, table: &str, key: &Key, before: &Row, after: &Row) -> String {
+        let shape = &*self.shape;
+        let columns = || shape.columns.iter().zip(before.0.iter().zip(&after.0));
+        let fixed =
+            columns().any(|(column, (before, after))| column.identity == Identity::Always && before != after);
+        if fixed {
+            // Only INSERT can give such a column a value.
+            let condition = is_still(shape, key, before);
+            let values = insert(shape, table, after, self.conflicts);
+            return format!("DELETE FROM {table} WHERE {condition};\n{values}");
+        }
+        let set: Vec<_> = columns()
+            .filter(|(column, (before, after))| column.generation == Generation::Never && before != after)
+            .map(|(column, (_, after))| format!("{} = {}", quote(&column.name), literal(after, column)))
+            .collect();
+        format!(
+            "UPDATE {table} SET {} WHERE {}",
+            set.join(", "),
+            is_still(shape, key, before)
+        )
     }
-    let set: Vec<_> = columns()
-        .filter(|(column, (before, after))| column.generation == Generation::Never && before != after)
-        .map(|(column, (_, after))| format!("{} = {}", quote(&column.name), literal(after, column)))
-        .collect();
-    format!(
-        "UPDATE {table} SET {} WHERE {}",
-        set.join(", "),
-        is_still(shape, key, before)
-    )
 }
 
 fn is_still(shape: &TableShape, key: &Key, before: &Row) -> String {
-    let mut conditions: Vec<String> = shape
-        .key_columns()
-        .zip(&key.0)
-        .map(|(column, part)| {
-            format!(
-                "{} = {}",
-                quote(&column.name),
-                literal(&Cell::of(&**part), column)
-            )
-        })
-        .collect();
-    for (position, (column, cell)) in shape.columns.iter().zip(&before.0).enumerate() {
-        if shape.is_key(position) || column.generation != Generation::Never {
+    let mut conditions = same_key(shape, key);
+    for (column, cell) in shape.columns.iter().zip(&before.0) {
+        if column.generation != Generation::Never {
             continue;
         }
         let name = quote(&column.name);
         conditions.push(match cell.as_str() {
             None => format!("{name} IS NULL"),
-            Some(text) => format!("{name}::text = {}", quote_text(text)),
+            // Bytes: no collation makes a row look like what it was.
+            Some(text) => format!("{name}::text COLLATE \"C\" = {}", quote_text(text)),
         });
     }
     conditions.join(" AND ")

@@ -3,8 +3,8 @@
 
 use changeling_core::ident::TableName;
 
-use crate::model::{Generation, Identity, TableShape};
-use crate::postgres::{quote, quote_table};
+use crate::model::{Generation, Identity, KeyIdentity, TableShape};
+use crate::postgres::{quote, quote_table, same_text};
 
 /// The statements for one table on one node.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Statements {
     pub(super) canonical: String,
     pub(super) insert: String,
     pub(super) update: Option<String>,
+    /// UPDATE of a row whose key gets another text of the same value.
+    pub(super) rename: Option<String>,
     pub(super) delete: String,
     /// Positions of the columns that INSERT gives values to.
     pub(super) inserted: Vec<usize>,
@@ -27,7 +29,13 @@ pub(super) struct Statements {
 
 impl Statements {
     /// `only` is the table as it is read (`ONLY …` where other tables inherit from it).
-    pub(super) fn new(shape: &TableShape, name: &TableName, only: &str, commit_times: CommitTimes) -> Self {
+    pub(super) fn new(
+        shape: &TableShape,
+        name: &TableName,
+        only: &str,
+        commit_times: CommitTimes,
+        conflicts: Conflicts,
+    ) -> Self {
         let positions = |fits: &dyn Fn(usize) -> bool| -> Vec<usize> {
             (0..shape.columns.len())
                 .filter(|position| fits(*position))
@@ -38,6 +46,7 @@ impl Statements {
         let inserted = positions(&written);
         let updated =
             positions(&|position| written(position) && !numbered(position) && !shape.is_key(position));
+        let renamed = positions(&|position| written(position) && !numbered(position));
         let fixed = positions(&|position| written(position) && numbered(position) && !shape.is_key(position));
         let table = Table {
             shape,
@@ -50,8 +59,9 @@ impl Statements {
             lock: format!("{read} FOR UPDATE OF t"),
             read,
             canonical: table.canonical(),
-            insert: table.insert(&inserted),
+            insert: table.insert(&inserted, conflicts),
             update: (!updated.is_empty()).then(|| table.update(&updated)),
+            rename: (!renamed.is_empty()).then(|| table.rename(&renamed)),
             delete: table.delete(),
             inserted,
             updated,
@@ -65,6 +75,15 @@ impl Statements {
 pub(super) enum CommitTimes {
     Kept,
     NotKept,
+}
+
+/// What becomes of a row that is to be inserted where there is one already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conflicts {
+    /// It is passed over.
+    PassedOver,
+    /// The server refuses the statement: it cannot pass over rows where a unique constraint may be deferred.
+    Refused,
 }
 
 struct Table<'a> {
@@ -100,7 +119,13 @@ impl Table<'_> {
     }
 
     fn same_key(&self) -> String {
-        let equal = |position: &usize| format!("t.{} = {}", self.column(*position), self.cast(*position));
+        let equal = |position: &usize| {
+            let (column, value) = (format!("t.{}", self.column(*position)), self.cast(*position));
+            match self.shape.key_identity {
+                KeyIdentity::Value => format!("{column} = {value}"),
+                KeyIdentity::Text => format!("{column} = {value} AND {}", same_text(&column, &value)),
+            }
+        };
         self.shape.key.iter().map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
@@ -144,8 +169,13 @@ impl Table<'_> {
         )
     }
 
-    /// `DO NOTHING`: a row that somebody else inserted since it was looked for is not ours to overwrite.
-    fn insert(&self, positions: &[usize]) -> String {
+    /// `DO NOTHING`: a row that somebody else inserted since it was looked for is not ours to overwrite. Nor is it without,
+    /// for then the server refuses.
+    fn insert(&self, positions: &[usize], conflicts: Conflicts) -> String {
+        let conflict = match conflicts {
+            Conflicts::PassedOver => " ON CONFLICT DO NOTHING",
+            Conflicts::Refused => "",
+        };
         let columns: Vec<_> = positions.iter().map(|position| self.column(*position)).collect();
         let values: Vec<_> = positions.iter().map(|position| self.cast(*position)).collect();
         let key: Vec<_> = self
@@ -155,7 +185,7 @@ impl Table<'_> {
             .map(|position| format!("t.{}::text", self.column(*position)))
             .collect();
         format!(
-            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY q.i ON CONFLICT DO NOTHING RETURNING {}",
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ORDER BY q.i{conflict} RETURNING {}",
             self.name,
             columns.join(", "),
             values.join(", "),
@@ -170,6 +200,23 @@ impl Table<'_> {
             .map(|position| format!("{} = {}", self.column(*position), self.cast(*position)))
             .collect();
         let given: Vec<usize> = self.shape.key.iter().chain(positions).copied().collect();
+        format!(
+            "UPDATE {} AS t SET {} FROM {} WHERE {}",
+            self.only,
+            set.join(", "),
+            self.unnested(&given),
+            self.same_key(),
+        )
+    }
+
+    /// The row is found by the value of its key, which stays.
+    fn rename(&self, positions: &[usize]) -> String {
+        let set: Vec<_> = positions
+            .iter()
+            .map(|position| format!("{} = {}", self.column(*position), self.cast(*position)))
+            .collect();
+        let rest = positions.iter().filter(|position| !self.shape.is_key(**position));
+        let given: Vec<usize> = self.shape.key.iter().chain(rest).copied().collect();
         format!(
             "UPDATE {} AS t SET {} FROM {} WHERE {}",
             self.only,

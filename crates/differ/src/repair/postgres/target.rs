@@ -1,15 +1,17 @@
 //! One node: its session, what it can be asked, and how it is written to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use changeling_core::ident::TableName;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio_postgres::types::ToSql;
 
 use super::facts::{Reference, TableFacts};
 use super::scribe::PgScribe;
-use super::statement::{CommitTimes, Statements};
+use super::statement::{CommitTimes, Conflicts, Statements};
 use crate::model::{Cell, Key, NodeName, Origin, Row, TableShape};
 use crate::postgres::{Origins, PgConnection, PgNode, quote, quote_table};
 use crate::repair::RepairError;
@@ -31,6 +33,9 @@ pub(in crate::repair) struct PgTarget {
     shape: Arc<TableShape>,
     table: TableName,
     origins: Arc<Origins>,
+    facts: TableFacts,
+    triggers: Triggers,
+    conflicts: Conflicts,
     /// Tables whose rows would be deleted, changed or orphaned if ours were deleted.
     referring: Vec<Reference>,
     /// The same if the columns of ours that they refer to were changed.
@@ -41,40 +46,27 @@ pub(in crate::repair) struct PgTarget {
 }
 
 impl PgTarget {
-    /// Connects, and finds out what writing to the table would set off.
+    /// Connects, to read only. `key_schemas` have the operators of the key's types.
     pub(in crate::repair) async fn connect(
         node: &PgNode,
         shape: Arc<TableShape>,
         origins: Arc<Origins>,
+        key_schemas: &[String],
         triggers: Triggers,
     ) -> Result<Self, RepairError> {
         let table = node.table.clone();
-        let mut connection = node
-            .server
-            .connect(&[table.schema.clone(), "public".to_owned()])
-            .await?;
-        let settings = format!(
-            "SET default_transaction_read_only = off; RESET synchronous_commit; SET lock_timeout = {}",
-            LOCK_TIMEOUT.as_millis()
-        );
-        connection.run(&settings).await?;
+        let mut schemas = vec![table.schema.clone(), "public".to_owned()];
+        schemas.extend(key_schemas.iter().cloned());
+        let mut connection = node.server.connect(&schemas).await?;
+        let patience = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+        connection.run(&patience).await?;
         let facts = TableFacts::read(&mut connection, &table).await?;
-        facts.check(&connection)?;
-        let quiet = triggers == Triggers::Quiet && !facts.triggers.is_empty();
-        if quiet
-            && connection
-                .run("SET session_replication_role = replica")
-                .await
-                .is_err()
-        {
-            return Err(RepairError::Triggers {
-                node: connection.node().clone(),
-                triggers: facts.triggers.join(", "),
-            });
-        }
-        if facts.spock {
-            connection.run("SELECT spock.repair_mode(true)").await?;
-        }
+        facts.check_types(connection.node())?;
+        let conflicts = if facts.deferrable {
+            Conflicts::Refused
+        } else {
+            Conflicts::PassedOver
+        };
         let commit_times = if facts.commit_times {
             CommitTimes::Kept
         } else {
@@ -87,16 +79,48 @@ impl PgTarget {
             name
         };
         Ok(Self {
-            statements: Statements::new(&shape, &table, &only, commit_times),
-            referring: facts.minding_deletion(quiet),
-            followed: facts.minding_change(quiet),
-            referred: if quiet { facts.referred } else { Vec::new() },
+            statements: Statements::new(&shape, &table, &only, commit_times, conflicts),
+            facts,
+            triggers,
+            conflicts,
+            referring: Vec::new(),
+            followed: Vec::new(),
+            referred: Vec::new(),
             connection,
             shape,
             table,
             origins,
             session_origin: None,
         })
+    }
+
+    /// Asks for the rights that writing takes, and finds out what it would set off.
+    async fn prepare_now(&mut self) -> Result<(), RepairError> {
+        self.facts.check_privileges(self.connection.node())?;
+        let settings = "SET default_transaction_read_only = off; RESET synchronous_commit";
+        self.connection.run(settings).await?;
+        let quiet = self.triggers == Triggers::Quiet && !self.facts.triggers.is_empty();
+        if quiet
+            && self
+                .connection
+                .run("SET session_replication_role = replica")
+                .await
+                .is_err()
+        {
+            return Err(RepairError::Triggers {
+                node: self.connection.node().clone(),
+                triggers: self.facts.triggers.join(", "),
+            });
+        }
+        if self.facts.spock {
+            self.connection.run("SELECT spock.repair_mode(true)").await?;
+        }
+        self.referring = self.facts.minding_deletion(quiet);
+        self.followed = self.facts.minding_change(quiet);
+        if quiet {
+            self.referred = std::mem::take(&mut self.facts.referred);
+        }
+        Ok(())
     }
 
     async fn run(&mut self, text: &str) -> Result<(), SideError> {
@@ -295,10 +319,8 @@ impl PgTarget {
             .await
     }
 
+    /// A key that is to have another text of the same value is set with the rest.
     async fn update_now(&mut self, changes: &[Change<'_>]) -> Result<u64, Refusal> {
-        let Some(text) = self.statements.update.clone() else {
-            return Ok(0);
-        };
         let positions: Vec<usize> = self
             .shape
             .key
@@ -306,8 +328,23 @@ impl PgTarget {
             .chain(&self.statements.updated)
             .copied()
             .collect();
-        let rows: Vec<&Row> = changes.iter().map(|change| change.after).collect();
-        self.execute(&text, &columns_of(&rows, &positions)).await
+        let named_alike = |change: &&Change<'_>| {
+            let mut key = self.shape.key.iter();
+            key.all(|position| change.before.0[*position] == change.after.0[*position])
+        };
+        let (kept, renamed): (Vec<&Change<'_>>, Vec<&Change<'_>>) = changes.iter().partition(named_alike);
+        let parts = [
+            (self.statements.update.clone(), kept),
+            (self.statements.rename.clone(), renamed),
+        ];
+        let mut updated = 0;
+        for (text, changes) in parts {
+            if let (Some(text), [_, ..]) = (text, &changes[..]) {
+                let rows: Vec<&Row> = changes.iter().map(|change| change.after).collect();
+                updated += self.execute(&text, &columns_of(&rows, &positions)).await?;
+            }
+        }
+        Ok(updated)
     }
 
     async fn insert_now(&mut self, rows: &[&Row]) -> Result<Vec<bool>, Refusal> {
@@ -316,9 +353,20 @@ impl PgTarget {
         let found = self.query(&text, &columns_of(rows, &positions)).await?;
         let key =
             |row: &tokio_postgres::Row| Key::of((0..row.len()).map(|column| row.get::<_, &str>(column)));
-        let inserted: Vec<Key> = found.iter().map(key).collect();
+        if found.len() == rows.len() {
+            return Ok(vec![true; rows.len()]);
+        }
+        let inserted: HashSet<Key> = found.iter().map(key).collect();
         let done = |row: &&Row| row.key(&self.shape).is_some_and(|key| inserted.contains(&key));
-        Ok(rows.iter().map(done).collect())
+        let done: Vec<bool> = rows.iter().map(done).collect();
+        if done.iter().filter(|done| **done).count() != found.len() {
+            // The server writes a key otherwise than it was given: which rows are there can be told of one only.
+            return Err(Refusal::Rows {
+                ground: Ground::Unique,
+                message: "another row has its key or another of its unique values".into(),
+            });
+        }
+        Ok(done)
     }
 
     /// A value that is none fails the whole transaction, unless there is a savepoint.
@@ -399,6 +447,10 @@ impl PgTarget {
 impl Target for PgTarget {
     fn node(&self) -> &NodeName {
         self.connection.node()
+    }
+
+    fn prepare_to_write(&mut self) -> BoxFuture<'_, Result<(), RepairError>> {
+        self.prepare_now().boxed()
     }
 
     fn begin(&mut self) -> Answer<'_, ()> {
@@ -487,6 +539,7 @@ impl Target for PgTarget {
             node: self.connection.node().clone(),
             table: self.table.clone(),
             shape: Arc::clone(&self.shape),
+            conflicts: self.conflicts,
         })
     }
 }
