@@ -13,7 +13,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn run(&self, words: &[&str]) -> (i32, String) {
+    fn command(&self, words: &[&str]) -> Command {
         let node = |name: &str| {
             format!(
                 "{name}=host={} port={} user={} password={} dbname={name} sslmode=disable",
@@ -23,12 +23,16 @@ impl Stage {
                 self.server.password()
             )
         };
-        let output: Output = Command::new(env!("CARGO_BIN_EXE_changeling"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_changeling"));
+        command
             .args([words[0], "--node", &node("n1"), "--node", &node("n2")])
             .args(&words[1..])
-            .current_dir(self.directory.path())
-            .output()
-            .unwrap();
+            .current_dir(self.directory.path());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> (i32, String) {
+        let output: Output = self.command(words).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code().unwrap(), String::from_utf8(text).unwrap())
     }
@@ -418,5 +422,52 @@ async fn nodes_may_have_the_table_under_different_names() -> Result<()> {
     }
     let rows: Vec<u64> = connection.query("SELECT COUNT(*) FROM old.t").await.unwrap();
     assert_eq!(rows, [0], "the table of the same name was not touched");
+    Ok(())
+}
+
+/// Nobody is left to cancel it: the server has to notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_that_is_killed_leaves_no_statement_on_postgresql() -> Result<()> {
+    use std::time::{Duration, Instant};
+    let server = server_or_skip!(ServerSpec::postgres(15).dedicated());
+    let admin = server.postgres("postgres").await?;
+    for name in ["n1", "n2"] {
+        let database = format!("CREATE DATABASE {name}");
+        admin.batch_execute(&database).await.unwrap();
+        // A minute for ten rows.
+        let table = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 10); \
+            CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(6); RETURN true; END'";
+        let client = server.postgres(name).await?;
+        client.batch_execute(table).await.unwrap();
+    }
+    let under_way = async || -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE datname IN ('n1', 'n2') AND state = 'active' AND query LIKE '%slow(%'";
+        admin.query_one(count, &[]).await.unwrap().get(0)
+    };
+    let stage = Stage {
+        server,
+        directory: tempfile::tempdir().unwrap(),
+    };
+    let mut killed = stage
+        .command(&["table-diff", "public.t", "--table-filter", "slow(id)"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while under_way().await == 0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never began");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let began = Instant::now();
+    while under_way().await > 0 {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "the server goes on for nobody"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     Ok(())
 }

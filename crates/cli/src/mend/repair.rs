@@ -387,6 +387,9 @@ fn told(outcome: &RepairOutcome, left: &Left, report: Option<&Path>, notes: &[St
             count(outcome.in_flight)
         ));
     }
+    if let Some(shortfall) = &outcome.shortfall {
+        text.push_str(&format!("  there may be more: {shortfall}\n"));
+    }
     for line in &left.shown {
         text.push_str(&format!("  {line}\n"));
     }

@@ -19,7 +19,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 
-use crate::model::{Difference, Image, Key, Present, Row, TableShape, Unsettled};
+use crate::model::{Difference, Image, Key, KeyIdentity, Present, Row, TableShape, Unsettled};
 use crate::side::{FetchedRow, Mark, Session, SideError};
 
 use super::collector::{Outlet, SharedTally};
@@ -224,6 +224,9 @@ impl Settling<'_> {
     /// Two texts may be one key (1.0 and 1.00): then the first node's text stands for both, and whoever comes second is
     /// dropped, for he asks for the same rows.
     fn name_by_first_row(&self, open: &mut Vec<Suspect>) {
+        if self.shape.key_identity == KeyIdentity::Text {
+            return;
+        }
         open.retain_mut(|suspect| {
             let texts = suspect.key_texts(self.shape);
             let Some(named) = texts.first() else {

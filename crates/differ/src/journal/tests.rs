@@ -11,8 +11,8 @@ use super::entry::{Chain, DoneBlock, EntryRef, FORMAT, Head};
 use super::scan::{Prior, Replay, Scanned, scan};
 use super::{JobIdentity, Journal, JournalError, NodeIdentity};
 use crate::model::{
-    Cell, ColumnShape, Comparison, Dialect, Difference, Finding, Generation, Identity, Image, Key, KeySource,
-    NodeName, Present, Row, TableShape, Unsettled, ValueKind,
+    Cell, ColumnShape, Comparison, Dialect, Difference, Finding, Generation, Identity, Image, Key,
+    KeyIdentity, KeySource, NodeName, Present, Row, TableShape, Unsettled, ValueKind,
 };
 use crate::range::KeyRange;
 

@@ -1,12 +1,13 @@
 //! Batch by batch, then what had to wait, then the look back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::decision::{Decider, Leftover, NodeRow, Skipped, Wants, Wording, is_rewritten, is_stale};
+use super::decision::{Decider, NodeRow, Skipped, Wants, Wording};
 use super::journal::{Entry, Event, RepairLog};
+use super::leftover::{Leftover, is_rewritten, is_stale};
 use super::plan::StaleRepairs;
 use super::postgres::origin_name;
 use super::runner::{Apply, OriginKeeping, RepairOptions};
@@ -20,7 +21,7 @@ use crate::report::recorded::{RecordedDifference, RecordedImage, RecordedReport}
 use crate::side::{SideError, SideErrorKind};
 
 /// Keys of a batch: locked together, committed together. Small, for the application waits for them.
-const BATCH_KEYS: usize = 250;
+pub(super) const BATCH_KEYS: usize = 250;
 
 /// Bytes of a batch's recorded rows.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -38,7 +39,7 @@ const MAX_WAITING: usize = 20_000;
 /// Bytes of these.
 const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-fn cancelled(cancel: &CancellationToken) -> Result<(), RepairError> {
+pub(super) fn cancelled(cancel: &CancellationToken) -> Result<(), RepairError> {
     if cancel.is_cancelled() {
         return Err(RepairError::Refused(
             "the repair was cancelled; what it had committed stays".into(),
@@ -92,6 +93,7 @@ impl Run<'_> {
                 batch.push(difference);
             }
             if batch.is_empty() {
+                self.outcome.shortfall = report.shortfall();
                 return Ok(());
             }
             self.outcome.keys += batch.len() as u64;
@@ -110,19 +112,18 @@ impl Run<'_> {
 
     /// Rows that the server refused for other rows' sake, as long as there is progress.
     pub(super) async fn those_that_wait(&mut self, cancel: &CancellationToken) -> Result<(), RepairError> {
-        let mut batch = std::mem::take(&mut self.waiting);
+        let mut batch = distinct(std::mem::take(&mut self.waiting));
         while !batch.is_empty() {
             cancelled(cancel)?;
-            let before = batch.len();
+            let before = (batch.len(), self.outcome.written());
             let still = self.batch(batch).await?;
-            if still.len() == before {
-                for (_, item) in still {
-                    self.tell(item)?;
-                }
-                return Ok(());
+            let (differences, items): (Vec<_>, Vec<_>) = still.into_iter().unzip();
+            batch = distinct(differences);
+            // What a dry run writes is not there when the others are tried again.
+            let wrote = self.options.apply == Apply::Commit && self.outcome.written() > before.1;
+            if batch.len() == before.0 && !wrote {
+                return items.into_iter().try_for_each(|item| self.tell(item));
             }
-            batch = still.into_iter().map(|(difference, _)| difference).collect();
-            batch.dedup_by(|a, b| a.key == b.key);
         }
         Ok(())
     }
@@ -352,7 +353,7 @@ impl Run<'_> {
     }
 
     /// The first node of these that could have been written: it is told there what is about all of them.
-    fn spokesman(&self, pairs: &[(usize, usize)]) -> usize {
+    pub(super) fn spokesman(&self, pairs: &[(usize, usize)]) -> usize {
         let mut nodes = pairs.iter().flat_map(|(a, b)| [*a, *b]);
         nodes
             .find(|node| self.decider.policy.may_write(*node))
@@ -405,7 +406,7 @@ impl Run<'_> {
         self.write_down(node, &item.key, event)
     }
 
-    fn write_down(&mut self, node: usize, key: &Key, event: Event<'_>) -> Result<(), RepairError> {
+    pub(super) fn write_down(&mut self, node: usize, key: &Key, event: Event<'_>) -> Result<(), RepairError> {
         let name = self.targets[node].node().clone();
         let entry = Entry {
             node,
@@ -419,42 +420,13 @@ impl Run<'_> {
             source,
         })
     }
+}
 
-    /// Reads every touched key again: does anything of it still want repair?
-    pub(super) async fn look_back(&mut self, cancel: &CancellationToken) -> Result<(), RepairError> {
-        let mut touched = std::mem::replace(&mut self.touched, Touched::new()?).read()?;
-        loop {
-            cancelled(cancel)?;
-            let batch = touched.next(BATCH_KEYS)?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let keys: Vec<Key> = batch.iter().map(|(key, _)| key.clone()).collect();
-            let mut now = Vec::new();
-            for target in self.targets.iter_mut() {
-                now.push(target.rows(&keys, Locking::None).await?);
-            }
-            for (index, (key, pairs)) in batch.iter().enumerate() {
-                let rows: Vec<Option<NodeRow>> = now.iter().map(|rows| rows[index].clone()).collect();
-                let wants = self.decider.wants(pairs, &rows);
-                let done = wants.is_ok_and(|wants| wants.iter().all(Option::is_none));
-                self.outcome.rechecked += 1;
-                if !done {
-                    self.outcome.remaining += 1;
-                    continue;
-                }
-                match self.decider.leftover(pairs, &rows) {
-                    Leftover::Nothing => {}
-                    Leftover::AsAsked => self.outcome.as_asked += 1,
-                    Leftover::Skipped(why) => {
-                        self.outcome.remaining += 1;
-                        let reason = why.to_string();
-                        self.write_down(self.spokesman(pairs), key, Event::Skipped { reason })?;
-                    }
-                }
-            }
-        }
-    }
+/// Each difference once: several nodes may have refused the row.
+fn distinct(mut differences: Vec<RecordedDifference>) -> Vec<RecordedDifference> {
+    let mut seen = HashSet::new();
+    differences.retain(|difference| seen.insert(difference.key.clone()));
+    differences
 }
 
 fn passing(error: &RepairError) -> bool {

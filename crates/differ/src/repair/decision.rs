@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
-
+use super::loosely::same_loosely;
 use super::plan::{
     Change, NewCell, NewRow, NoDecision, Place, PlanKind, PlanPair, PlanRow, StaleRepairs, TableDecisions,
     Unresolved, Value,
 };
 use super::policy::{CopyMode, Policy};
-use crate::model::{Cell, ColumnShape, Generation, Origin, Row, TableShape, ValueKind};
+use crate::model::{Cell, ColumnShape, Comparison, Generation, Origin, Row, TableShape, ValueKind};
 use crate::report::recorded::{RecordedDifference, RecordedImage};
 
 /// A row as a node has it now.
@@ -100,17 +99,6 @@ pub(super) struct Wanted {
     pub(super) wording: Wording,
 }
 
-/// What differs under a key of which nothing shall be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Leftover {
-    /// The rows are equal.
-    Nothing,
-    /// What the mode, or the plan, is told to leave.
-    AsAsked,
-    /// What should not be left.
-    Skipped(Skipped),
-}
-
 /// Whose words a wanted row is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wording {
@@ -130,6 +118,8 @@ pub(super) struct Decider<'a> {
     pub(super) decisions: Option<TableDecisions<'a>>,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
+    /// When values were the same to the report.
+    pub(super) comparison: Comparison,
 }
 
 impl Decider<'_> {
@@ -165,58 +155,6 @@ impl Decider<'_> {
             }
         }
         Ok(wants)
-    }
-
-    /// Whether rows are to be copied both ways, and nobody can say which.
-    fn conflict(&self, pairs: &[(usize, usize)], now: &[Option<NodeRow>]) -> bool {
-        let mut there = pairs
-            .iter()
-            .flat_map(|(a, b)| [*a, *b])
-            .filter_map(|node| now[node].as_ref());
-        let Some(first) = there.next() else {
-            return false;
-        };
-        matches!(self.policy, Policy::Bidirectional)
-            && there.any(|other| !self.same(Some(&first.row), Some(&other.row)))
-    }
-
-    /// What differs still, where nothing shall be written.
-    pub(super) fn leftover(&self, pairs: &[(usize, usize)], now: &[Option<NodeRow>]) -> Leftover {
-        let row = |node: usize| now[node].as_ref().map(|row| &row.row);
-        let differing = |(a, b): &&(usize, usize)| !self.same(row(*a), row(*b));
-        if let Some((a, b)) = pairs.iter().find(differing) {
-            let left = match self.policy {
-                Policy::Bidirectional => Some(Skipped::Conflict),
-                Policy::SourceOfTruth { source, mode } => {
-                    let as_asked = match mode {
-                        CopyMode::Full => false,
-                        CopyMode::UpsertOnly => row(*source).is_none(),
-                        CopyMode::InsertOnly => {
-                            row(*source).is_none() || row(*a).is_some() && row(*b).is_some()
-                        }
-                    };
-                    (!as_asked).then_some(Skipped::Unlisted)
-                }
-                Policy::FixNulls | Policy::Plan(_) => None,
-            };
-            return left.map_or(Leftover::AsAsked, Leftover::Skipped);
-        }
-        let mut computed: Vec<String> = Vec::new();
-        for (a, b) in pairs {
-            let (Some(one), Some(other)) = (row(*a), row(*b)) else {
-                continue;
-            };
-            for (column, (one, other)) in self.shape.columns.iter().zip(one.0.iter().zip(&other.0)) {
-                if one != other && !computed.contains(&column.name) {
-                    computed.push(column.name.clone());
-                }
-            }
-        }
-        if computed.is_empty() {
-            Leftover::Nothing
-        } else {
-            Leftover::Skipped(Skipped::Generated(computed))
-        }
     }
 
     /// Whether two rows are the same in all that can be written.
@@ -405,7 +343,7 @@ impl Decider<'_> {
                     .all(|((now, recorded), column)| {
                         recorded
                             .as_ref()
-                            .is_none_or(|recorded| equal(now, recorded, column.kind))
+                            .is_none_or(|recorded| self.equal(now, recorded, column))
                     })
             }
             _ => false,
@@ -464,43 +402,21 @@ impl Decider<'_> {
     }
 }
 
-/// Equal texts, or equal numbers: other programs write a decimal's zeros otherwise.
-fn equal(now: &Cell, recorded: &Cell, kind: ValueKind) -> bool {
-    if now == recorded {
-        return true;
-    }
-    match (now.as_str(), recorded.as_str(), kind) {
-        (Some(now), Some(recorded), ValueKind::Decimal) => {
-            Value::of_text(now, PlanKind::Number) == Value::of_text(recorded, PlanKind::Number)
+impl Decider<'_> {
+    /// Equal texts, or equal numbers: other programs write a decimal's zeros otherwise.
+    fn equal(&self, now: &Cell, recorded: &Cell, column: &ColumnShape) -> bool {
+        if now == recorded {
+            return true;
         }
-        _ => false,
-    }
-}
-
-/// Whether a row is known to have been written after it was recorded.
-pub(super) fn is_rewritten(now: Option<&NodeRow>, recorded: &RecordedImage) -> bool {
-    let time = |text: Option<&String>| text.and_then(|text| text.parse::<Timestamp>().ok());
-    let RecordedImage::Present { commit_ts, .. } = recorded else {
-        return false;
-    };
-    let now = time(now.and_then(|now| now.commit_ts.as_ref()));
-    now.zip(time(commit_ts.as_ref()))
-        .is_some_and(|(now, then)| now > then)
-}
-
-/// Whether a row was written after it was recorded, as far as is known; what is not known counts as yes.
-pub(super) fn is_stale(now: Option<&NodeRow>, recorded: &RecordedImage) -> bool {
-    let time = |text: Option<&String>| text.and_then(|text| text.parse::<Timestamp>().ok());
-    match (now, recorded) {
-        // There is no row to be newer.
-        (None, RecordedImage::Absent) => false,
-        (Some(now), RecordedImage::Present { commit_ts, .. }) => {
-            match (time(now.commit_ts.as_ref()), time(commit_ts.as_ref())) {
-                (Some(now), Some(then)) => now > then,
-                _ => true,
+        match (now.as_str(), recorded.as_str(), column.kind) {
+            (Some(now), Some(recorded), ValueKind::Decimal) => {
+                Value::of_text(now, PlanKind::Number) == Value::of_text(recorded, PlanKind::Number)
             }
+            (Some(now), Some(recorded), _) if self.comparison == Comparison::Semantic => {
+                same_loosely(now, recorded, column)
+            }
+            _ => false,
         }
-        _ => true,
     }
 }
 

@@ -41,6 +41,8 @@ pub struct RepairOutcome {
     pub remaining: u64,
     /// Findings of the report that were in flight and were therefore not touched.
     pub in_flight: u64,
+    /// Why the report is not about every row of the table, if it is not: there may be more to repair.
+    pub shortfall: Option<String>,
 }
 
 impl RepairOutcome {
@@ -62,6 +64,7 @@ impl RepairOutcome {
             rechecked: 0,
             remaining: 0,
             in_flight: 0,
+            shortfall: None,
         }
     }
 
@@ -78,7 +81,7 @@ impl RepairOutcome {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let left: u64 = self.nodes.iter().map(|node| node.skipped + node.failed).sum();
-        left == 0 && self.remaining == 0 && self.in_flight == 0
+        left == 0 && self.remaining == 0 && self.in_flight == 0 && self.shortfall.is_none()
     }
 
     /// The program's exit status: 0 when complete, 1 when something was left.

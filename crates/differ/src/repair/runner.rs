@@ -220,6 +220,7 @@ impl Repair {
             decisions,
             key,
             columns,
+            comparison: self.report.comparison,
         };
         for (node, target) in self.targets.iter_mut().enumerate() {
             if policy.may_write(node) {

@@ -11,7 +11,7 @@ use super::ReportError;
 use super::ace::AceReport;
 use super::csv::origin_word;
 use super::ndjson::{NdjsonReader, check_counts};
-use crate::model::{Finding, Image, Key, NodeName, Row};
+use crate::model::{Comparison, Finding, Image, Key, NodeName, Row};
 
 /// What a node had under a key when the report was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub struct RecordedReport {
     pub key: Vec<String>,
     /// Names of the columns of every row.
     pub columns: Vec<String>,
+    /// When values were the same. ACE's form does not tell.
+    pub comparison: Comparison,
     /// The operator's predicate: other rows were not looked at.
     pub table_filter: Option<String>,
     /// The origin, if the report is about one origin's rows only.
@@ -100,6 +102,7 @@ impl RecordedReport {
             nodes: summary.nodes.iter().map(|node| NodeName::new(&**node)).collect(),
             key: summary.primary_key.clone(),
             columns: report.columns.clone(),
+            comparison: Comparison::Exact,
             table_filter: given(&summary.table_filter),
             against_origin: given(&summary.against_origin).or_else(|| {
                 summary
@@ -130,6 +133,7 @@ impl RecordedReport {
                 .iter()
                 .map(|column| column.name.clone())
                 .collect(),
+            comparison: header.comparison,
             table_filter: header.table_filter.clone(),
             against_origin: header.against_origin.clone(),
             in_flight: 0,

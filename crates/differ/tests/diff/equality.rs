@@ -1,6 +1,6 @@
 //! What is equal and what is not: keys, shapes of tables, names.
 
-use changeling_differ::model::Verdict;
+use changeling_differ::model::{Comparison, Verdict};
 use changeling_differ::postgres::ColumnChoice;
 
 use crate::world::world_or_skip;
@@ -195,6 +195,69 @@ async fn c8_c9_arrays_of_numbers_and_what_semantic_means() {
     assert_eq!(world.diff().await.summary.verdict, Verdict::Match);
     world.on(2, "UPDATE t SET f = 'Infinity' WHERE id = 2").await;
     assert_eq!(world.diff().await.lines(), ["2 | 2,5,{},NaN | 2,5,{},Infinity"]);
+}
+
+/// Numbers inside of values, and nothing else that looks like one.
+#[tokio::test(flavor = "multi_thread")]
+async fn semantic_reaches_into_documents_arrays_and_ranges() {
+    let mut world = world_or_skip!(2);
+    world
+        .all(
+            "CREATE TYPE pair AS (a numeric, b text); CREATE DOMAIN price AS numeric; \
+             CREATE TABLE t (id int PRIMARY KEY, j jsonb, k json, a numeric[], d price[], f float8[], r numrange, \
+             m nummultirange, rs numrange[], p point, c pair, s text[])",
+        )
+        .await;
+    let same = [
+        (
+            r#"'{"a": [1.0, {"b": -0.50}], "c": "1.00 \"x\" 2.0"}', '{"a":1.00}', '{1.0,NULL,NaN,0.010}', '{10.0}', '{0,1e-07}', '[1.0,2.50)', '{[1.0,2.0)}', '{"[1.0,2.0)"}', '(0,1)'"#,
+            r#"'{"a": [1.000, {"b": -0.5}], "c": "1.00 \"x\" 2.0"}', '{"a":1.0}', '{1,NULL,NaN,0.01}', '{10.00}', '{-0,1e-07}', '[1.00,2.5)', '{[1,2.00)}', '{"[1.00,2)"}', '(-0,1)'"#,
+        ),
+        (
+            r#"'[1.0]', '"2.0"', '{{1.0,2},{3,4}}', NULL, NULL, 'empty', '{}', '{}', NULL"#,
+            r#"'[1.00]', '"2.0"', '{{1,2.0},{3.00,4}}', NULL, NULL, 'empty', '{}', '{}', NULL"#,
+        ),
+    ];
+    for (id, (one, other)) in same.iter().enumerate() {
+        world.on(1, &format!("INSERT INTO t VALUES ({id}, {one})")).await;
+        world
+            .on(2, &format!("INSERT INTO t VALUES ({id}, {other})"))
+            .await;
+    }
+    assert_eq!(world.diff().await.summary.confirmed, 2);
+    world.terms.comparison = Comparison::Semantic;
+    let outcome = world.diff().await;
+    assert_eq!(outcome.summary.verdict, Verdict::Match, "{:?}", outcome.lines());
+    let notes = outcome.summary.notes.join("\n");
+    assert!(
+        notes.contains("\"c\" is pair: --compare semantic does not reach"),
+        "{notes}"
+    );
+    assert_eq!(notes.matches("does not reach").count(), 1, "{notes}");
+    // Texts that look like numbers, other numbers, and what is out of reach.
+    let others = [
+        ("j", r#"'{"c": "1.00"}'"#, r#"'{"c": "1.0"}'"#),
+        ("j", r#"'{"1.00": 1}'"#, r#"'{"1.0": 1}'"#),
+        ("j", "'100'", "'10'"),
+        ("j", "'1.05'", "'1.5'"),
+        ("j", "'10.0'", "'1.0'"),
+        ("a", "'{10}'", "'{1}'"),
+        ("a", "'{0.10}'", "'{0.01}'"),
+        ("f", "'{-1}'", "'{1}'"),
+        ("s", "'{1.0}'", "'{1.00}'"),
+        ("c", "'(1.0,x)'", "'(1.00,x)'"),
+        ("r", "'[1.0,2)'", "'[1.0,20)'"),
+    ];
+    for (column, one, other) in others {
+        world.all("DELETE FROM t; INSERT INTO t (id) VALUES (1)").await;
+        world.on(1, &format!("UPDATE t SET {column} = {one}")).await;
+        world.on(2, &format!("UPDATE t SET {column} = {other}")).await;
+        assert_eq!(
+            world.diff().await.summary.confirmed,
+            1,
+            "{column}: {one} and {other}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

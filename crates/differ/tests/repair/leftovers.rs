@@ -264,3 +264,87 @@ async fn a_node_that_came_to_differ_since_the_report_is_told() {
     let again = round.repair(&report, FULL).await;
     assert_eq!(again.outcome.exit_code(), 1, "{:?}", again.told);
 }
+
+/// Each of two nodes refuses the row: it is tried again, and again, and then told.
+#[tokio::test]
+async fn a_row_that_several_nodes_refuse_is_told_and_the_repair_ends() {
+    let round = Round::new(world_or_skip!(3));
+    round
+        .world
+        .all("CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, p int REFERENCES parent)")
+        .await;
+    round
+        .world
+        .on(
+            1,
+            "INSERT INTO parent SELECT generate_series(1, 5); INSERT INTO t SELECT i, i FROM generate_series(1, 5) AS i",
+        )
+        .await;
+    round.world.on(2, "INSERT INTO parent VALUES (1), (2), (3)").await;
+    round.world.on(3, "INSERT INTO parent VALUES (3), (4)").await;
+    let (_, report) = round.diff(Format::Ndjson).await;
+    let repairing = round.repair(&report, FULL);
+    let repaired = tokio::time::timeout(std::time::Duration::from_secs(120), repairing)
+        .await
+        .expect("the repair ends");
+    assert_eq!(
+        [repaired.counts(2), repaired.counts(3)],
+        ["3/0/0/0/2", "2/0/0/0/3"],
+        "{:?}",
+        repaired.told
+    );
+    assert_eq!(repaired.outcome.exit_code(), 1);
+}
+
+/// A report that ends at its limit is repaired, and there may be more.
+#[tokio::test]
+async fn a_report_that_is_not_about_the_whole_table_is_no_success() {
+    for format in [Format::Ndjson, Format::Ace] {
+        let mut round = Round::new(world_or_skip!(2));
+        round.world.settings.stop_after = std::num::NonZeroU64::new(2);
+        round.world.all("CREATE TABLE t (id int PRIMARY KEY)").await;
+        round
+            .world
+            .on(1, "INSERT INTO t SELECT generate_series(1, 9)")
+            .await;
+        let (_, report) = round.diff(format).await;
+        let repaired = round.repair(&report, FULL).await;
+        assert_eq!(repaired.counts(2), "2/0/0/0/0");
+        assert_eq!(repaired.outcome.exit_code(), 1);
+        let why = repaired.outcome.shortfall.unwrap_or_default();
+        assert!(why.contains("there may be more"), "{why}");
+    }
+}
+
+/// The report has normalised texts; the row is still what it was.
+#[tokio::test]
+async fn a_report_of_a_semantic_comparison_is_repaired() {
+    let mut round = Round::new(world_or_skip!(2));
+    round.world.terms.comparison = changeling_differ::model::Comparison::Semantic;
+    round
+        .world
+        .all("CREATE TABLE t (id int PRIMARY KEY, j jsonb, a numeric[], f float8, v text)")
+        .await;
+    round
+        .world
+        .on(
+            1,
+            "INSERT INTO t VALUES (1, '{\"a\": 1.0}', '{1.0}', 0, 'a'), (2, '{\"a\": 1.0}', '{1.0}', 0, 'a'), (3, '2', '{}', 0, 'a')",
+        )
+        .await;
+    round
+        .world
+        .on(
+            2,
+            "INSERT INTO t VALUES (1, '{\"a\": 1.00}', '{1.00}', '-0', 'b'), (2, '{\"a\": 1.00}', '{1}', 0, 'a'), (3, '2.50', '{}', 0, 'a')",
+        )
+        .await;
+    let (_, report) = round.diff(Format::Ndjson).await;
+    round.world.on(2, "UPDATE t SET j = '2.501' WHERE id = 3").await;
+    let repaired = round.repair(&report, FULL).await;
+    assert_eq!(repaired.counts(2), "0/1/0/1/0", "{:?}", repaired.told);
+    assert_eq!(
+        round.texts(2, "SELECT v || j::text FROM t WHERE id = 1").await,
+        ["a{\"a\": 1.0}"]
+    );
+}

@@ -1,6 +1,7 @@
 //! PostgreSQL as the target of a repair.
 
 mod facts;
+mod references;
 mod scribe;
 mod statement;
 mod target;

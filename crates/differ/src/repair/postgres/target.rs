@@ -29,19 +29,19 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A node of a repair.
 pub(in crate::repair) struct PgTarget {
     connection: PgConnection,
-    statements: Statements,
-    shape: Arc<TableShape>,
+    pub(super) statements: Statements,
+    pub(super) shape: Arc<TableShape>,
     table: TableName,
     origins: Arc<Origins>,
     facts: TableFacts,
     triggers: Triggers,
     conflicts: Conflicts,
     /// Tables whose rows would be deleted, changed or orphaned if ours were deleted.
-    referring: Vec<Reference>,
+    pub(super) referring: Vec<Reference>,
     /// The same if the columns of ours that they refer to were changed.
-    followed: Vec<Reference>,
+    pub(super) followed: Vec<Reference>,
     /// Tables that must have a row for ours; known only where the server does not check by itself.
-    referred: Vec<Reference>,
+    pub(super) referred: Vec<Reference>,
     session_origin: Option<String>,
 }
 
@@ -156,7 +156,7 @@ impl PgTarget {
         }
     }
 
-    async fn query(
+    pub(super) async fn query(
         &mut self,
         text: &str,
         columns: &[Texts<'_>],
@@ -227,89 +227,6 @@ impl PgTarget {
                 .collect())
         };
         Ok(found.iter().map(cells).collect())
-    }
-
-    async fn referenced_now(
-        &mut self,
-        keys: &[Key],
-        departure: Departure,
-    ) -> Result<Vec<Option<String>>, Refusal> {
-        let mut found = vec![None; keys.len()];
-        let references = match departure {
-            Departure::Deleted => self.referring.len(),
-            Departure::Moved => self.followed.len(),
-        };
-        for place in 0..references {
-            let reference = match departure {
-                Departure::Deleted => &self.referring[place],
-                Departure::Moved => &self.followed[place],
-            };
-            let text = format!(
-                "{} WHERE EXISTS (SELECT FROM {} AS r WHERE {})",
-                self.keys_of_table(),
-                reference.table,
-                reference.matches()
-            );
-            let table = reference.table.clone();
-            for row in self
-                .query(&text, &key_columns(keys, self.shape.key.len()))
-                .await?
-            {
-                let index: i64 = row.get(0);
-                if let Some(place) = usize::try_from(index - 1)
-                    .ok()
-                    .and_then(|place| found.get_mut(place))
-                {
-                    *place = Some(table.clone());
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Checks the foreign keys of these rows where the server was told not to. As the server does, it locks the rows that
-    /// they refer to first: one that is being deleted is waited for, and one that is there stays until the commit.
-    async fn check_references(&mut self, keys: &[Key]) -> Result<(), Refusal> {
-        for place in 0..self.referred.len() {
-            let reference = &self.referred[place];
-            let lock = format!(
-                "SELECT q.i FROM {} JOIN {} AS r ON {} FOR KEY SHARE OF r",
-                self.statements.located,
-                reference.table,
-                reference.matches()
-            );
-            self.query(&lock, &key_columns(keys, self.shape.key.len()))
-                .await?;
-            let reference = &self.referred[place];
-            let given: Vec<_> = reference
-                .columns
-                .iter()
-                .map(|(_, ours)| format!("t.{ours} IS NOT NULL"))
-                .collect();
-            let text = format!(
-                "{} WHERE {} AND NOT EXISTS (SELECT FROM {} AS r WHERE {})",
-                self.keys_of_table(),
-                given.join(" AND "),
-                reference.table,
-                reference.matches()
-            );
-            let table = reference.table.clone();
-            if !self
-                .query(&text, &key_columns(keys, self.shape.key.len()))
-                .await?
-                .is_empty()
-            {
-                return Err(Refusal::Rows {
-                    ground: Ground::Constraint,
-                    message: format!("there is no row in {table} for it; repair that table first"),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn keys_of_table(&self) -> String {
-        format!("SELECT q.i FROM {}", self.statements.located)
     }
 
     async fn delete_now(&mut self, rows: &[Held<'_>]) -> Result<u64, Refusal> {
@@ -554,9 +471,9 @@ fn ground(code: &str) -> Ground {
 }
 
 /// The values of one column.
-type Texts<'a> = Vec<Option<&'a str>>;
+pub(super) type Texts<'a> = Vec<Option<&'a str>>;
 
-fn key_columns(keys: &[Key], width: usize) -> Vec<Texts<'_>> {
+pub(super) fn key_columns(keys: &[Key], width: usize) -> Vec<Texts<'_>> {
     let column = |part: usize| {
         keys.iter()
             .map(|key| key.0.get(part).map(AsRef::as_ref))

@@ -2,6 +2,7 @@
 
 mod care;
 mod constraints;
+mod leftovers;
 mod masses;
 mod modes;
 mod stage;
