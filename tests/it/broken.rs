@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use changeling_applier::migration::MigrationHandle;
 use changeling_applier::progress::{Ending, Phase};
-use changeling_applier::settings::{ForeignKeys, Permission};
+use changeling_applier::settings::{ForeignKeys, Permission, Resume};
 use changeling_support::FaultProxy;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -244,6 +244,90 @@ fn connections_lost_while_names_change_cost_no_more_than_an_attempt() -> anyhow:
             .await?;
         let others = |table: &&String| !["t", "_t_del"].contains(&table.as_str());
         ensure!(tables.iter().filter(others).count() == 0, "{tables:?}");
+        Ok(())
+    })
+}
+
+/// A connection lost while the ghost table was made left it behind without a word on whose it is, and every later run
+/// refused.
+#[rstest]
+fn a_connection_lost_while_the_ghost_table_is_made_leaves_nothing(
+    #[values(On::MySql, On::MariaDb)] on: On,
+) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        table(&mut rig).await?;
+        // A table made like another waits for whoever has that one for himself.
+        let mut holder = rig.session().await?;
+        let mut watcher = rig.session().await?;
+        let making = format!(
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND INFO LIKE '%CREATE TABLE%{}%LIKE%'",
+            rig.schema
+        );
+        holder.query_drop("LOCK TABLES t WRITE").await?;
+        let migration = stage::migrate(&rig.host, rig.settings("t", "ADD COLUMN z int"));
+        let id = loop {
+            if let Some(id) = watcher.query_first::<u64, _>(&making).await? {
+                break id;
+            }
+            ensure!(
+                migration.state().borrow().phase == Phase::Preparing,
+                "it made the table"
+            );
+            sleep(Duration::from_millis(1)).await;
+        };
+        watcher.query_drop(format!("KILL CONNECTION {id}")).await?;
+        holder.query_drop("UNLOCK TABLES").await?;
+        ensure!(outcome(&migration).await.is_err(), "the loss was not noticed");
+        let tables: Vec<String> = watcher.query("SHOW TABLES").await?;
+        ensure!(tables == ["t"], "{tables:?}");
+        let again = stage::migrate(&rig.host, rig.settings("t", "ADD COLUMN z int"));
+        ensure!(outcome(&again).await?.ending == Ending::Swapped);
+        Ok(())
+    })
+}
+
+/// On tables with fewer rows than a chunk the row was not named, and on others its neighbour was.
+#[rstest]
+fn the_row_with_a_value_that_does_not_fit_is_named(
+    #[values(On::MySql, On::MariaDb)] on: On,
+    #[values(1, 2, 3, 10, 1001)] rows: u64,
+    #[values("MODIFY a int NOT NULL", "ADD CONSTRAINT cc CHECK (a > 0)")] alter: &str,
+) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        let bad = if rows == 1 { 1 } else { 2 };
+        let value = if alter.starts_with("ADD") { "-1" } else { "NULL" };
+        let values: Vec<String> = (1..=rows)
+            .map(|id| format!("({id}, {})", if id == bad { value } else { "7" }))
+            .collect();
+        let fill = format!("INSERT INTO t VALUES {}", values.join(", "));
+        rig.sql(&["CREATE TABLE t (id int PRIMARY KEY, a int)", fill.as_str()])
+            .await?;
+        let migration = stage::migrate(&rig.host, rig.settings("t", alter));
+        let error = outcome(&migration).await.err().context("it fits")?.to_string();
+        ensure!(error.contains(&format!("(row id={bad})")), "{error}");
+        Ok(())
+    })
+}
+
+/// Nothing wrote to a changelog that was gone, and the run waited for its own heartbeat.
+#[rstest]
+fn a_changelog_that_is_gone_cannot_be_resumed_from(
+    #[values(On::MySql, On::MariaDb)] on: On,
+) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        table(&mut rig).await?;
+        let file = flag_file()?;
+        let mut settings = rig.settings("t", "ADD COLUMN z int");
+        settings.cut_over.postpone_flag_file = Some(file.path().to_owned());
+        let migration = stage::migrate(&rig.host, settings.clone());
+        reached(&migration, Phase::Postponing).await?;
+        migration.stop();
+        ensure!(outcome(&migration).await.is_err());
+        rig.sql(&["DROP TABLE _t_ghc"]).await?;
+        settings.checkpoint.resume = Resume::Require;
+        let resumed = stage::migrate(&rig.host, settings);
+        let error = outcome(&resumed).await.err().context("it went on")?.to_string();
+        ensure!(error.contains("_t_ghc") && error.contains("is gone"), "{error}");
         Ok(())
     })
 }

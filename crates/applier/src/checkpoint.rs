@@ -166,8 +166,9 @@ impl CheckpointTable {
         let what = format!("create the checkpoint table {}", self.table);
         let drop = format!("DROP TABLE IF EXISTS {}", self.table);
         self.session.run(&what, cancel, &Execute(drop)).await?;
+        // Dropped a moment ago, so one that is there is ours: the answer to it was lost, and it is made again.
         let create = format!(
-            "CREATE TABLE {} (id int NOT NULL PRIMARY KEY, updated timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP ON \
+            "CREATE TABLE IF NOT EXISTS {} (id int NOT NULL PRIMARY KEY, updated timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP ON \
              UPDATE CURRENT_TIMESTAMP, state longtext CHARACTER SET utf8mb4 NOT NULL) ENGINE=InnoDB \
              COMMENT='changeling checkpoint'",
             self.table

@@ -45,8 +45,8 @@ pub enum ApplyError {
     },
     /// The ghost table differs from the original although every change was synchronised.
     #[error(
-        "the proof failed: {details}. This is a defect of this tool or of the server; the original table is \
-         in charge and untouched, the ghost table is left for inspection"
+        "the proof failed: {details}. Unless the command line allows for it, this is a defect of this tool or of the server; \
+         the original table is in charge and untouched, the ghost table is left for inspection"
     )]
     Unequal {
         /// Tables, keys and columns.

@@ -93,38 +93,34 @@ impl Copier {
         Ok(self.session.run(&what, cancel, &sql).await??)
     }
 
-    /// The later half first: parts are taken from the end.
-    async fn halves(&mut self, part: Chunk, cancel: &CancellationToken) -> Result<[Chunk; 2], ApplyError> {
-        let rows = part.rows / 2;
-        let too_many = || {
-            ApplyError::Unproven(format!(
+    /// The later half first: parts are taken from the end. A range may have far fewer rows than a chunk; one that has none
+    /// any more comes back as it is.
+    async fn halves(&mut self, part: Chunk, cancel: &CancellationToken) -> Result<Vec<Chunk>, ApplyError> {
+        if part.rows <= 1 {
+            return Err(ApplyError::Unproven(format!(
                 "the server does not show all warnings of copying a few rows of {}; allow the account to set \
                  max_error_count (SESSION_VARIABLES_ADMIN)",
                 self.statements.plan().names.original
-            ))
-        };
-        if rows == 0 {
-            return Err(too_many());
+            )));
         }
-        let sql = self.statements.nth_key(&part.range, rows - 1)?;
-        let read = ReadKeys {
-            sql,
-            spec: self.statements.key().clone(),
+        let mut rows = part.rows / 2;
+        let mut middle = None;
+        while middle.is_none() && rows > 0 {
+            middle = self.nth(&part.range, rows, cancel).await?;
+            if middle.is_none() {
+                rows /= 2;
+            }
+        }
+        let Some(middle) = middle else {
+            return Ok(vec![Chunk { rows: 1, ..part }]);
         };
-        let found = self
-            .session
-            .run("halve a range", cancel, &read)
-            .await??
-            .into_iter()
-            .next();
-        let middle = found.ok_or_else(too_many)?;
         let range = |from, to| KeyRange { from, to };
         let later = range(Bound::Excluded(middle.clone()), part.range.to);
         let earlier = range(part.range.from, Bound::Included(middle.clone()));
-        Ok([
+        Ok(vec![
             Chunk {
                 range: later,
-                rows,
+                rows: part.rows - rows,
                 ..part
             },
             Chunk {
@@ -136,6 +132,21 @@ impl Copier {
         ])
     }
 
+    /// The key of the range's n-th row, counted from 1.
+    async fn nth(
+        &mut self,
+        range: &KeyRange,
+        number: u64,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Key>, ApplyError> {
+        let read = ReadKeys {
+            sql: self.statements.nth_key(range, number.saturating_sub(1))?,
+            spec: self.statements.key().clone(),
+        };
+        let keys = self.session.run("find a row of a range", cancel, &read).await??;
+        Ok(keys.into_iter().next())
+    }
+
     /// The key of the row that a warning counts. Rows are read in the key's order, so the n-th row of the
     /// statement is the n-th of the range, unless somebody changed the range since.
     async fn name_row(
@@ -145,18 +156,8 @@ impl Copier {
         cancel: &CancellationToken,
     ) -> Option<String> {
         let number: u64 = warning.rsplit_once(" row ")?.1.trim().parse().ok()?;
-        let sql = self.statements.nth_key(range, number.checked_sub(1)?).ok()?;
-        let read = ReadKeys {
-            sql,
-            spec: self.statements.key().clone(),
-        };
-        let keys = self
-            .session
-            .run("find the row of a warning", cancel, &read)
-            .await
-            .ok()?
-            .ok()?;
-        Some(format!(" (row {})", self.statements.key().display(keys.first()?)))
+        let key = self.nth(range, number, cancel).await.ok()??;
+        Some(format!(" (row {})", self.statements.key().display(&key)))
     }
 }
 

@@ -169,10 +169,7 @@ async fn settle(
             original = names.original
         ),
     };
-    let done = helper
-        .execute("settle the names after the swap", &shop.ours(&sql), CALM)
-        .await;
-    match (done, shop.swap) {
+    match (rename_at_last(shop, &names.old, helper, &sql).await, shop.swap) {
         (Ok(()), Swap::AndBack) => {
             shop.statements.ghost_renamed(usual.clone());
             Ok(())
@@ -188,6 +185,35 @@ async fn settle(
             Ok(())
         }
         (Err(setback), Swap::AndBack) => Err(fatal_name(setback)),
+    }
+}
+
+/// Runs the RENAME that takes D its name for the swap away, again while somebody has the tables open or connections are
+/// lost.
+async fn rename_at_last(
+    shop: &Workshop,
+    old: &TableName,
+    helper: &mut Locker,
+    sql: &str,
+) -> Result<(), Setback> {
+    let sql = shop.ours(sql);
+    let mut tries = 1;
+    loop {
+        match helper
+            .execute("settle the names after the swap", &sql, CALM)
+            .await
+        {
+            Err(Setback::Retry(why) | Setback::Lost(why)) if tries < TRIES => {
+                tracing::warn!(why, tries, "the tables do not have their names yet");
+                tries += 1;
+                sleep(PAUSE).await;
+                reopen(shop, helper).await?;
+                if !taken(helper.conn(), &shop.plain, old).await? {
+                    return Ok(());
+                }
+            }
+            result => return result,
+        }
     }
 }
 

@@ -505,9 +505,17 @@ pub fn unequal(pair: &TablePair, suspects: &[changeling_core::verify::Suspect]) 
     if suspects.len() > SHOWN {
         rows.push(format!("and {} more", suspects.len() - SHOWN));
     }
+    let missing = |suspect: &changeling_core::verify::Suspect| {
+        suspect.discrepancy == changeling_core::verify::Discrepancy::Missing
+    };
+    let excuse = if suspects.iter().any(missing) {
+        " (under --panic-on-warnings=false that may be a row that a new unique key excludes, which --verify=off accepts)"
+    } else {
+        ""
+    };
     ApplyError::Unequal {
         details: format!(
-            "in {} compared with {}: {}",
+            "in {} compared with {}: {}{excuse}",
             pair.target,
             pair.source,
             rows.join("; ")

@@ -13,9 +13,9 @@ use crate::changelog::Changelog;
 use crate::checkpoint::{Begun, Checkpoint, CheckpointTable};
 use crate::error::ApplyError;
 use crate::ghost::{self, Definer};
-use crate::inspector::Inspection;
+use crate::inspector::{InspectError, Inspection};
 use crate::plan::MigrationPlan;
-use crate::server::{Role, Server};
+use crate::server::{Role, Server, ServerError};
 use crate::sessions::{Mode, Sessions};
 use crate::settings::{MigrationSettings, Permission, Purpose};
 
@@ -68,9 +68,16 @@ pub(super) async fn prepare(
     let plan = match ghost::prepare(inspection, settings, &owner).await {
         Ok(plan) => plan,
         Err(error) => {
-            if settings.purpose == Purpose::Execute {
-                discard(inspection, &[&inspection.names.checkpoint], &owner).await;
+            let names = &inspection.names;
+            let mut ours = vec![];
+            if !already_there(&error) {
+                // Dropped by then, unless the connection was lost over it.
+                ours.push(&names.ghost);
             }
+            if settings.purpose == Purpose::Execute {
+                ours.push(&names.checkpoint);
+            }
+            discard(inspection, &ours, &owner).await;
             return Err(error.into());
         }
     };
@@ -96,6 +103,12 @@ pub(super) async fn prepare(
             Err(error)
         }
     }
+}
+
+/// Whether the ghost table was not made because somebody else has made one since its name was looked at.
+fn already_there(error: &InspectError) -> bool {
+    const TABLE_EXISTS: u16 = 1050;
+    matches!(error, InspectError::Server(error) if error.errno() == Some(TABLE_EXISTS))
 }
 
 /// The checkpoint table comes first, with the word that what comes next may be dropped by whoever finds it without a
@@ -164,20 +177,21 @@ async fn create_rest(
     Ok(start)
 }
 
-/// Drops what a start that failed, or a dry run, has created. What cannot be dropped is named in the log.
+/// Drops what a start that failed, or a dry run, has created. What cannot be dropped is named in the log, and so is what
+/// comes after it: the checkpoint table is the last, and says to a run with `--resume` what to do with the others.
 pub(super) async fn discard(inspection: &Inspection, tables: &[&TableName], owner: &str) {
-    match Definer::open(&inspection.primary, &inspection.definition, owner).await {
-        Ok(mut definer) => {
-            for table in tables {
-                if let Err(error) = definer.drop(table).await {
-                    tracing::error!(%error, %table, "a table of ours is left behind; drop it");
-                }
-            }
+    let mut left = tables;
+    let dropped = async {
+        let mut definer = Definer::open(&inspection.primary, &inspection.definition, owner).await?;
+        while let [table, rest @ ..] = left {
+            definer.drop(table).await?;
+            left = rest;
         }
-        Err(error) => {
-            let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
-            tracing::error!(%error, "our tables {} are left behind; drop them", tables.join(", "));
-        }
+        Ok::<(), ServerError>(())
+    };
+    if let Err(error) = dropped.await {
+        let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+        tracing::error!(%error, "our tables are left behind: {}; run again with --resume, or drop them", names.join(", "));
     }
 }
 

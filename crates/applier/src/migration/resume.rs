@@ -129,6 +129,17 @@ async fn make_ready(
 ) -> Result<(), MigrationError> {
     let names = &plan.names;
     let mut definer = Definer::open(&inspection.primary, &inspection.definition, &checkpoint.owner).await?;
+    if definer
+        .definition(&names.changelog)
+        .await
+        .unwrap_or_default()
+        .is_empty()
+    {
+        return Err(MigrationError::Resume(format!(
+            "there is a checkpoint, but {} is gone; start with --initially-drop-ghost-table and without --resume",
+            names.changelog
+        )));
+    }
     let triggers = trigger::plan(
         &inspection.triggers,
         &settings.triggers,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
+use super::option_file::without_mark;
 use super::resolved::{Origin, Resolved};
 use super::{Note, SettingsError, Variables};
 use crate::args::flag::FlagSpec;
@@ -147,10 +148,12 @@ fn from_file(path: &Path) -> Result<Layer, SettingsError> {
         source,
     })?;
     let origin = Origin::File(path.display().to_string());
-    let keys = File::from_str(&text, format).collect().map_err(|error| {
-        let error = without_source(&error.to_string());
-        SettingsError::Usage(format!("--settings {}: {error}", path.display()))
-    })?;
+    let keys = File::from_str(without_mark(&text), format)
+        .collect()
+        .map_err(|error| {
+            let error = without_source(&error.to_string());
+            SettingsError::Usage(format!("--settings {}: {error}", path.display()))
+        })?;
     let mut layer = Layer::new();
     for (key, value) in keys {
         let flag = table::find(&key).ok_or_else(|| unknown_key(path, &key))?;

@@ -30,10 +30,15 @@ pub(super) fn read(path: &Path, variables: &Variables) -> Result<Login, Settings
         .map_err(|reason| SettingsError::Usage(format!("--conf {}: {reason}", path.display())))
 }
 
+/// Some editors begin a file with a mark of its encoding.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 fn parse(text: &str, variables: &Variables) -> Result<Login, String> {
     let mut login = Login::default();
     let mut in_client = false;
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in without_mark(text).lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';', '!']) {
             continue;
@@ -131,6 +136,7 @@ mod tests {
     #[case("[client]\npassword=\"a#b\" # quoted\nuser = 'x y'", Some("x y"), Some("a#b"))]
     #[case("[client]\npassword=a\\\\b\\s\n", None, Some("a\\b "))]
     #[case("[client]\npassword=${APP_PW}\n", None, Some("s3cret"))]
+    #[case("\u{feff}[client]\r\nuser=app\r\npassword=pw\r\n", Some("app"), Some("pw"))]
     #[case(
         "[client]\npassword=one\npassword=two\n!include x\n; c\n# c\n",
         None,

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use changeling_core::coords::{Coordinates, Gtids};
 
 use super::connect::{Connection, refusal};
-use super::event::encode_gtids;
+use super::event::{encode_gtids, kind};
 use super::position::{Flavour, Server};
 use crate::error::{ErrorKind, StreamError};
 use crate::options::BinlogSourceOptions;
@@ -21,11 +21,17 @@ const RECEIVER_MAY_PAUSE: u32 = 3600;
 /// Start from the GTIDs that follow, not from the beginning.
 const BINLOG_THROUGH_GTID: u16 = 0x04;
 
+/// How long a server may search its log for a place. MariaDB reads a whole file for a GTID position, up to a gigabyte, and
+/// is silent meanwhile: whoever gives up sooner makes it begin again.
+pub(crate) const SEARCH: Duration = Duration::from_secs(60);
+
 /// A binary log that is being sent.
 pub(crate) struct Dump {
     connection: Connection,
     /// The server promises a sign of life at least every heartbeat; three missed ones are a failure.
     patience: Duration,
+    /// Whether the server has found the place to begin: it promises nothing before that.
+    found: bool,
 }
 
 impl Dump {
@@ -44,28 +50,49 @@ impl Dump {
         Ok(Self {
             connection,
             patience: options.patience(),
+            found: false,
         })
     }
 
     /// The next event's bytes, header and checksum included. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Bytes, StreamError> {
+        let patience = if self.found {
+            self.patience
+        } else {
+            self.patience.max(SEARCH)
+        };
         let late = |_| {
-            let message = format!(
-                "the server sent nothing, not even a heartbeat, for {:?}",
-                self.patience
-            );
+            let message = format!("the server sent nothing, not even a heartbeat, for {patience:?}");
             StreamError::new(ErrorKind::Silent, message)
         };
-        let packet = tokio::time::timeout(self.patience, self.connection.packet())
+        let packet = tokio::time::timeout(patience, self.connection.packet())
             .await
             .map_err(late)??;
-        event(packet)
+        let event = event(packet)?;
+        self.found |= !opens_a_file(&event);
+        Ok(event)
     }
 
     /// The next event, if it was already read with an earlier one.
     pub(crate) fn buffered(&mut self) -> Result<Option<Bytes>, StreamError> {
         self.connection.buffered()?.map(event).transpose()
     }
+}
+
+/// Whether it is one of the events that a server sends before it has found the place.
+fn opens_a_file(event: &[u8]) -> bool {
+    const TYPE: usize = 4;
+    matches!(
+        event.get(TYPE).copied(),
+        Some(
+            kind::ROTATE
+                | kind::FORMAT_DESCRIPTION
+                | kind::PREVIOUS_GTIDS
+                | kind::MARIA_BINLOG_CHECKPOINT
+                | kind::MARIA_GTID_LIST
+                | kind::MARIA_START_ENCRYPTION
+        )
+    )
 }
 
 fn event(mut packet: Bytes) -> Result<Bytes, StreamError> {

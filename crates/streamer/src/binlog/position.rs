@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, Row};
 
 use super::connect::{address, server_error};
+use super::dump::SEARCH;
 use crate::error::{ErrorKind, StreamError};
 use crate::options::{BinlogSourceOptions, PositionBy};
 
@@ -199,10 +200,12 @@ impl Inquiry {
     /// The GTID state at exactly a position of a MariaDB server's log.
     async fn maria_state_at(&mut self, at: &FilePos) -> Result<MariaGtidSet, StreamError> {
         let file = changeling_core::ident::quote_text(&at.file);
-        let answer = self
-            .texts(&format!("SELECT BINLOG_GTID_POS({file}, {})", at.pos))
-            .await?;
-        match answer.into_iter().next().flatten() {
+        let query = format!("SELECT BINLOG_GTID_POS({file}, {})", at.pos);
+        // It reads the file up to there.
+        let ordinary = std::mem::replace(&mut self.patience, SEARCH);
+        let answer = self.texts(&query).await;
+        self.patience = ordinary;
+        match answer?.into_iter().next().flatten() {
             Some(state) => parse(&state),
             None => Err(invalid_answer(&format!("the GTID position at {at}"))),
         }

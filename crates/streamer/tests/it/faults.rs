@@ -7,6 +7,7 @@ use changeling_core::change::Change;
 use changeling_core::change_source::{ChangeSource, Projection};
 use changeling_streamer::{BinlogSource, BinlogSourceOptions, PositionBy};
 use changeling_support::{FaultProxy, ServerSpec};
+use mysql_async::prelude::Queryable;
 use mysql_async::{OptsBuilder, SslOpts};
 
 use crate::rig::{Rig, Stream, brief, keys, options};
@@ -121,6 +122,34 @@ async fn a_stalled_connection_is_given_up(rig: &mut Rig) {
     stream.stop().await;
 }
 
+/// MariaDB reads a whole file of its log for a GTID position, and says nothing meanwhile: a stream that gave up made it
+/// begin again, for ever.
+async fn a_server_that_searches_its_log_is_waited_for(rig: &mut Rig) {
+    rig.run(&[
+        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
+        "DELETE FROM f",
+    ])
+    .await;
+    let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
+    let mut options = through(&proxy, rig);
+    options.heartbeat = Duration::from_secs(1);
+    let dumps = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'";
+    let before: Option<u64> = rig.conn.query_first(dumps).await.expect("the server answers");
+    let mut stream = rig.stream_with(options, &[("f", keys(&[0]))]).await;
+    while rig.conn.query_first(dumps).await.expect("the server answers") == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Asked for the log, and not answered yet but for the first events of the file.
+    proxy.stall();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    proxy.resume();
+    rig.run(&["INSERT INTO f VALUES (1)"]).await;
+    let sentinel = rig.mark().await;
+    assert_eq!(brief(&stream.until(sentinel).await), ["+1"]);
+    assert_eq!(stream.handle.state.borrow().reconnects, 0);
+    stream.stop().await;
+}
+
 async fn giving_up_after_a_number_of_failures(rig: &mut Rig) {
     let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
     let mut options = through(&proxy, rig);
@@ -232,6 +261,7 @@ async fn all(mut rig: Rig) {
     let rig = &mut rig;
     a_cut_inside_of_a_transaction(rig).await;
     a_stalled_connection_is_given_up(rig).await;
+    a_server_that_searches_its_log_is_waited_for(rig).await;
     giving_up_after_a_number_of_failures(rig).await;
     what_cannot_work_stops_at_once(rig).await;
     a_receiver_that_goes_ends_the_stream(rig).await;

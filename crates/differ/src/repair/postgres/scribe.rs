@@ -65,14 +65,11 @@ fn insert(shape: &TableShape, table: &str, row: &Row, conflicts: Conflicts) -> S
 }
 
 fn same_key(shape: &TableShape, key: &Key) -> Vec<String> {
-    let equal = |(column, part): (&ColumnShape, &Box<str>)| {
-        format!(
-            "{} = {}",
-            quote(&column.name),
-            literal(&Cell::of(&**part), column)
-        )
+    let equal = |(column, part): (&ColumnShape, &str)| {
+        format!("{} = {}", quote(&column.name), literal(&Cell::of(part), column))
     };
-    shape.key_columns().zip(&key.0).map(equal).collect()
+    let parts = key.0.iter().map(AsRef::as_ref);
+    shape.key_columns().zip(parts).map(equal).collect()
 }
 
 impl PgScribe {
