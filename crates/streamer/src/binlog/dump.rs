@@ -68,14 +68,19 @@ impl Dump {
         let packet = tokio::time::timeout(patience, self.connection.packet())
             .await
             .map_err(late)??;
-        let event = event(packet)?;
-        self.found |= !opens_a_file(&event);
-        Ok(event)
+        self.event(packet)
     }
 
     /// The next event, if it was already read with an earlier one.
     pub(crate) fn buffered(&mut self) -> Result<Option<Bytes>, StreamError> {
-        self.connection.buffered()?.map(event).transpose()
+        let packet = self.connection.buffered()?;
+        packet.map(|packet| self.event(packet)).transpose()
+    }
+
+    fn event(&mut self, packet: Bytes) -> Result<Bytes, StreamError> {
+        let event = event(packet)?;
+        self.found |= !opens_a_file(&event);
+        Ok(event)
     }
 }
 
