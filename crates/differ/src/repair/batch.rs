@@ -60,6 +60,9 @@ pub(super) struct Run<'a> {
     pub(super) log: &'a mut dyn RepairLog,
 }
 
+/// What may be tried again, and why it was not written.
+type Again = (RecordedDifference, (usize, Item, Fate));
+
 /// What a batch did, told once it is committed.
 #[derive(Default)]
 struct Told {
@@ -116,7 +119,11 @@ impl Run<'_> {
         while !batch.is_empty() {
             cancelled(cancel)?;
             let before = (batch.len(), self.outcome.written());
-            let still = self.batch(batch).await?;
+            let still = match self.options.origin {
+                OriginKeeping::Local => self.batch(batch).await?,
+                // Each row carries its own origin: it is a transaction of its own here, too.
+                OriginKeeping::Preserve => self.one_by_one(batch).await?,
+            };
             let (differences, items): (Vec<_>, Vec<_>) = still.into_iter().unzip();
             batch = distinct(differences);
             // What a dry run writes is not there when the others are tried again.
@@ -128,11 +135,16 @@ impl Run<'_> {
         Ok(())
     }
 
+    async fn one_by_one(&mut self, differences: Vec<RecordedDifference>) -> Result<Vec<Again>, RepairError> {
+        let mut still = Vec::new();
+        for difference in differences {
+            still.extend(self.batch(vec![difference]).await?);
+        }
+        Ok(still)
+    }
+
     /// One batch, committed. Gives back what may be tried again, with its failure.
-    async fn batch(
-        &mut self,
-        batch: Vec<RecordedDifference>,
-    ) -> Result<Vec<(RecordedDifference, (usize, Item, Fate))>, RepairError> {
+    async fn batch(&mut self, batch: Vec<RecordedDifference>) -> Result<Vec<Again>, RepairError> {
         let mut attempt = 1;
         let told = loop {
             match self.try_batch(&batch).await {

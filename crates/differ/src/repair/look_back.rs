@@ -33,6 +33,8 @@ impl Run<'_> {
                 self.outcome.rechecked += 1;
                 if !done {
                     self.outcome.remaining += 1;
+                    let reason = "it was written, and is not as it should be: it was changed since, or is stored otherwise".into();
+                    self.write_down(self.spokesman(pairs), key, Event::Skipped { reason })?;
                     continue;
                 }
                 match self.decider.leftover(pairs, &rows) {

@@ -56,7 +56,7 @@ pub struct RecordedReport {
     pub key: Vec<String>,
     /// Names of the columns of every row.
     pub columns: Vec<String>,
-    /// When values were the same. ACE's form does not tell.
+    /// When values were the same; exact in reports that ACE wrote.
     pub comparison: Comparison,
     /// The operator's predicate: other rows were not looked at.
     pub table_filter: Option<String>,
@@ -102,7 +102,7 @@ impl RecordedReport {
             nodes: summary.nodes.iter().map(|node| NodeName::new(&**node)).collect(),
             key: summary.primary_key.clone(),
             columns: report.columns.clone(),
-            comparison: Comparison::Exact,
+            comparison: summary.comparison,
             table_filter: given(&summary.table_filter),
             against_origin: given(&summary.against_origin).or_else(|| {
                 summary

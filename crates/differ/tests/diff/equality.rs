@@ -230,7 +230,7 @@ async fn semantic_reaches_into_documents_arrays_and_ranges() {
     assert_eq!(outcome.summary.verdict, Verdict::Match, "{:?}", outcome.lines());
     let notes = outcome.summary.notes.join("\n");
     assert!(
-        notes.contains("\"c\" is pair: --compare semantic does not reach"),
+        notes.contains("\"c\" is public.pair: --compare semantic does not reach"),
         "{notes}"
     );
     assert_eq!(notes.matches("does not reach").count(), 1, "{notes}");

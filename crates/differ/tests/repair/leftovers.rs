@@ -319,32 +319,34 @@ async fn a_report_that_is_not_about_the_whole_table_is_no_success() {
 /// The report has normalised texts; the row is still what it was.
 #[tokio::test]
 async fn a_report_of_a_semantic_comparison_is_repaired() {
-    let mut round = Round::new(world_or_skip!(2));
-    round.world.terms.comparison = changeling_differ::model::Comparison::Semantic;
-    round
-        .world
-        .all("CREATE TABLE t (id int PRIMARY KEY, j jsonb, a numeric[], f float8, v text)")
-        .await;
-    round
+    for format in [Format::Ndjson, Format::Ace] {
+        let mut round = Round::new(world_or_skip!(2));
+        round.world.terms.comparison = changeling_differ::model::Comparison::Semantic;
+        round
+            .world
+            .all("CREATE TABLE t (id int PRIMARY KEY, j jsonb, a numeric[], f float8, v text)")
+            .await;
+        round
         .world
         .on(
             1,
             "INSERT INTO t VALUES (1, '{\"a\": 1.0}', '{1.0}', 0, 'a'), (2, '{\"a\": 1.0}', '{1.0}', 0, 'a'), (3, '2', '{}', 0, 'a')",
         )
         .await;
-    round
+        round
         .world
         .on(
             2,
             "INSERT INTO t VALUES (1, '{\"a\": 1.00}', '{1.00}', '-0', 'b'), (2, '{\"a\": 1.00}', '{1}', 0, 'a'), (3, '2.50', '{}', 0, 'a')",
         )
         .await;
-    let (_, report) = round.diff(Format::Ndjson).await;
-    round.world.on(2, "UPDATE t SET j = '2.501' WHERE id = 3").await;
-    let repaired = round.repair(&report, FULL).await;
-    assert_eq!(repaired.counts(2), "0/1/0/1/0", "{:?}", repaired.told);
-    assert_eq!(
-        round.texts(2, "SELECT v || j::text FROM t WHERE id = 1").await,
-        ["a{\"a\": 1.0}"]
-    );
+        let (_, report) = round.diff(format).await;
+        round.world.on(2, "UPDATE t SET j = '2.501' WHERE id = 3").await;
+        let repaired = round.repair(&report, FULL).await;
+        assert_eq!(repaired.counts(2), "0/1/0/1/0", "{:?}", repaired.told);
+        assert_eq!(
+            round.texts(2, "SELECT v || j::text FROM t WHERE id = 1").await,
+            ["a{\"a\": 1.0}"]
+        );
+    }
 }

@@ -7,7 +7,7 @@ use changeling_core::ident::TableName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{JobHeader, JobSummary};
+use crate::model::{Comparison, JobHeader, JobSummary};
 
 /// ACE's summary, field for field. Reading it back, a field that is not there is empty: ACE's versions differ.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,12 +66,20 @@ pub struct AceSummary {
     /// Ours, and only there where nodes have the table under different names: the name by node.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub node_tables: BTreeMap<String, TableName>,
+    /// Ours, and only there if it is not the usual one: when values were the same.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub comparison: Comparison,
     /// Ours, and only there where there are any: findings that were not confirmed, which are not in this form of the report.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_flight: u64,
     /// Ours, and only there if it is so: why the report is not about every row of the table.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub not_established: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
+fn is_exact(comparison: &Comparison) -> bool {
+    *comparison == Comparison::Exact
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so
@@ -119,6 +127,7 @@ impl AceSummary {
                 .unwrap_or_default(),
             origin_only: header.against_origin.is_some(),
             node_tables: node_tables(header),
+            comparison: header.comparison,
             in_flight: summary.in_flight,
             not_established: summary.shortfall().unwrap_or_default(),
         }
