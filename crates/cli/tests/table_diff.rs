@@ -74,7 +74,7 @@ fn reports(directory: &Path, extension: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verdicts_are_exit_statuses() -> changeling_support::Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15));
+    let server = server_or_skip!(ServerSpec::any_postgres());
     databases(&server).await;
     let directory = tempfile::tempdir().unwrap();
     let (a, b) = (
@@ -155,7 +155,7 @@ async fn verdicts_are_exit_statuses() -> changeling_support::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_come_from_a_service_file_or_ace_s_cluster_file() -> changeling_support::Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15));
+    let server = server_or_skip!(ServerSpec::any_postgres());
     databases(&server).await;
     let directory = tempfile::tempdir().unwrap();
     let none = run(directory.path(), &["demo", "public.t"]);
@@ -244,7 +244,7 @@ async fn with_peak(server: &Server, directory: &Path, words: &[&str]) -> (std::p
 #[tokio::test(flavor = "multi_thread")]
 async fn p6_a_hundred_thousand_differences_fit_into_48_mib() -> changeling_support::Result<()> {
     const LIMIT_KIB: u64 = 48 * 1024;
-    let server = server_or_skip!(ServerSpec::postgres(15));
+    let server = server_or_skip!(ServerSpec::any_postgres());
     databases(&server).await;
     server
         .postgres("a")

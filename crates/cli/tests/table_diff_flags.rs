@@ -164,7 +164,7 @@ async fn fill_postgres(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_on_postgres() -> changeling_support::Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15).option("-ctrack_functions=all"));
+    let server = server_or_skip!(ServerSpec::any_postgres().option("-ctrack_functions=all"));
     fill_postgres(&server).await;
     let stage = Stage::new(postgres_nodes(&server), "public.t");
     let client = server.postgres("a").await?;
@@ -206,7 +206,7 @@ async fn limits_hold_on_postgres() -> changeling_support::Result<()> {
 /// Connections of the program to one database, most that were seen at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn max_connections_hold_on_postgres() -> changeling_support::Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15));
+    let server = server_or_skip!(ServerSpec::any_postgres());
     fill_postgres(&server).await;
     let stage = Stage::new(postgres_nodes(&server), "public.t");
     let client = server.postgres("postgres").await?;
@@ -310,7 +310,7 @@ async fn limits_hold_on_mysql(#[case] spec: ServerSpec) -> changeling_support::R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_program_says_so_and_is_cancelled_at_once() -> changeling_support::Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15));
+    let server = server_or_skip!(ServerSpec::any_postgres());
     fill_postgres(&server).await;
     let stage = Stage::new(postgres_nodes(&server), "public.t");
     let flag = stage.directory.path().join("wait");
@@ -357,7 +357,7 @@ async fn a_throttled_program_says_so_and_is_cancelled_at_once() -> changeling_su
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_series_goes_on_until_a_signal_and_ends_with_the_last_status() -> changeling_support::Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15));
+    let server = server_or_skip!(ServerSpec::any_postgres());
     fill_postgres(&server).await;
     let stage = Stage::new(postgres_nodes(&server), "public.t");
     let out = stage.directory.path().join("out");

@@ -69,7 +69,7 @@ fn walk(directory: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_compared_repaired_and_looked_at_again() -> Result<()> {
-    let server = server_or_skip!(ServerSpec::postgres(15).dedicated());
+    let server = server_or_skip!(ServerSpec::any_postgres().dedicated());
     let admin = server.postgres("postgres").await?;
     let mut nodes = Vec::new();
     for name in ["n1", "n2"] {
@@ -364,7 +364,7 @@ async fn mysql_is_compared_repaired_and_looked_at_again() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_may_have_the_table_under_different_names() -> Result<()> {
     use mysql_async::prelude::Queryable as _;
-    let postgres = server_or_skip!(ServerSpec::postgres(15).dedicated());
+    let postgres = server_or_skip!(ServerSpec::any_postgres().dedicated());
     let mysql = server_or_skip!(ServerSpec::mysql().dedicated());
     let table = |name: &str| format!("CREATE TABLE {name} (id int PRIMARY KEY, v varchar(9))");
     let client = postgres.postgres("postgres").await?;

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds stand-ins for official images that cannot be pulled, from the Debian packages that the harness has unpacked, and
+# Builds stand-ins for official images that cannot be pulled, from the packages of Debian and Ubuntu that the harness has unpacked, and
 # tags them with the names in compose.yaml. Their entry points obey the same environment variables, so the same test run
 # goes through containers:
 #
-#   tests/support/images/build.sh mysql-9.7 mariadb-10.11        # default: every server that Debian packages
+#   tests/support/images/build.sh mysql-9.7 mariadb-10.11        # default: every server of compose.yaml
 #   CHANGELING_SERVERS=container cargo test
 #
 # They are for tests on this machine only. An image that is present is not replaced unless FORCE=1.
@@ -41,7 +41,7 @@ build() {
     (cd "$here" && CHANGELING_SERVERS=packages cargo run --quiet -p changeling-support --example server -- "$service" --once)
     set -- "$cache/packages/$service"-*-"$(uname -m)"
   fi
-  [ -e "$1/changeling-version" ] || { echo "Debian does not package $service" >&2; exit 1; }
+  [ -e "$1/changeling-version" ] || { echo "neither Debian nor Ubuntu packages $service" >&2; exit 1; }
 
   context=$work/$service
   mkdir -p "$context/extra/bin" "$context/extra/tmp" "$context/extra/run" "$context/extra/etc"
@@ -78,6 +78,7 @@ DOCKERFILE
   echo "built $image from $(cat "$1/changeling-version")"
 }
 
-[ $# -gt 0 ] || set -- mysql-9.7 mariadb-10.11 mariadb-11.8 postgres-15 postgres-17 postgres-18
+[ $# -gt 0 ] || set -- mysql-8.0 mysql-8.4 mysql-9.7 mariadb-10.6 mariadb-10.11 mariadb-11.8 \
+  postgres-14 postgres-15 postgres-16 postgres-17 postgres-18
 fetch_busybox
 for service in "$@"; do build "$service"; done

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::cache::{self, Staging};
 use crate::command;
 use crate::error::{Result, SupportError};
-use crate::source::apt::{Apt, Mirror};
+use crate::source::apt::{self, Apt, Mirror, Suites};
 
 /// The variable that names the program to use: a Chromium or Chrome.
 const PROGRAM: &str = "CHANGELING_BROWSER";
@@ -53,8 +53,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How long a browser may take to say what it is, on a busy machine.
 const HELLO: Duration = Duration::from_secs(60);
-
-const UNPACK_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A browser that was found and does start.
 #[derive(Clone, Debug)]
@@ -218,7 +216,7 @@ async fn fetch(root: &Path) -> Result<std::result::Result<(), String>> {
     };
     let parent = root.parent().unwrap_or(Path::new("/"));
     let work = Staging::new(parent)?;
-    let fetched = match Apt::open(&mirror, SUITE, work.path()).await {
+    let fetched = match Apt::open(&mirror, &Suites::main(&[SUITE]), work.path()).await {
         Ok(apt) => apt.fetch(&[PACKAGE], &UNNEEDED).await,
         Err(error) => Err(error),
     };
@@ -227,10 +225,7 @@ async fn fetch(root: &Path) -> Result<std::result::Result<(), String>> {
         Err(error) => return Ok(Err(format!("apt with {}: {error}", mirror.uri))),
     };
     let staging = Staging::new(parent)?;
-    for file in &files {
-        let mut unpack = Command::new("dpkg-deb");
-        command::run(unpack.arg("-x").arg(file).arg(staging.path()), UNPACK_TIMEOUT).await?;
-    }
+    apt::unpack(&files, staging.path()).await?;
     staging.publish(root)?;
     Ok(Ok(()))
 }

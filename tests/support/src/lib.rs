@@ -16,9 +16,11 @@
 //!    `CHANGELING_TEST_POSTGRES`. Such a server is shared ([`Server::is_shared`]): use databases of your own and drop them.
 //! 2. **container**: a Docker engine answers and the image that `compose.yaml` names is present or can be pulled.
 //! 3. **local**: the server is installed on the machine in a version that fits.
-//! 4. **packages**: Debian packages, fetched with apt and unpacked once into the cache directory; needs no root.
+//! 4. **packages**: packages of Debian or Ubuntu, fetched with apt and unpacked once into the cache directory; needs no root.
 //!
 //! `CHANGELING_SERVERS=address|container|local|packages` (or several, separated by commas) allows only these ways.
+//! `CHANGELING_TEST_MYSQL_VERSION=8.4` (also `…_MARIADB_VERSION`, `…_POSTGRES_VERSION`) is the version of those servers for
+//! which a test names none.
 //! The cache is `$XDG_CACHE_HOME/changeling`, else `~/.cache/changeling` (root: `/var/cache/changeling`); it may be deleted at any time.
 //!
 //! Every server that the harness starts has a temporary directory and a free port. It is gone when the [`Server`] is
@@ -26,6 +28,7 @@
 
 mod browser;
 mod cache;
+mod chosen;
 mod command;
 mod error;
 mod fault_proxy;

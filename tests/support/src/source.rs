@@ -5,9 +5,12 @@ pub(crate) mod apt;
 pub(crate) mod container;
 mod local;
 mod packages;
+mod product;
+mod ubuntu;
 
 use std::fmt;
 
+use crate::chosen;
 use crate::error::{Result, SupportError, Unavailable};
 use crate::installation::Installation;
 use crate::spec::ServerSpec;
@@ -24,7 +27,7 @@ pub enum SourceKind {
     Container,
     /// Programs installed on the machine.
     Local,
-    /// Debian packages unpacked into the cache directory.
+    /// Packages of Debian or Ubuntu, unpacked into the cache directory.
     Packages,
 }
 
@@ -60,6 +63,7 @@ pub(crate) type Answer<T> = Result<std::result::Result<T, String>>;
 
 /// Tries the ways in order.
 pub(crate) async fn find(spec: &ServerSpec) -> Result<Found> {
+    chosen::check(spec.flavor)?;
     find_among(spec, &allowed(std::env::var(ONLY).ok().as_deref())?).await
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::chosen;
 use crate::replica::TopologySpec;
 
 /// How long a server may take from its start to its first answer. Cold disks and busy continuous integration machines
@@ -30,6 +31,14 @@ impl Flavor {
             Self::MySql => "CHANGELING_TEST_MYSQL",
             Self::MariaDb => "CHANGELING_TEST_MARIADB",
             Self::Postgres => "CHANGELING_TEST_POSTGRES",
+        }
+    }
+
+    pub(crate) fn version_variable(self) -> &'static str {
+        match self {
+            Self::MySql => "CHANGELING_TEST_MYSQL_VERSION",
+            Self::MariaDb => "CHANGELING_TEST_MARIADB_VERSION",
+            Self::Postgres => "CHANGELING_TEST_POSTGRES_VERSION",
         }
     }
 
@@ -160,39 +169,33 @@ impl ServerSpec {
         }
     }
 
-    /// MySQL 9.7 (or a newer 9), the version the tests are made for.
+    /// MySQL: 9.7 (or a newer 9) unless `CHANGELING_TEST_MYSQL_VERSION` names another.
     pub fn mysql() -> Self {
-        Self::new(Flavor::MySql, Version::new(9, 7))
+        Self::chosen(Flavor::MySql, Version::new(9, 7))
     }
 
-    /// MySQL 8.4; only from an address, a container or the machine itself.
-    pub fn mysql_8_4() -> Self {
-        Self::new(Flavor::MySql, Version::new(8, 4))
-    }
-
-    /// MySQL 8.0; only from an address, a container or the machine itself.
-    pub fn mysql_8_0() -> Self {
-        Self::new(Flavor::MySql, Version::new(8, 0))
-    }
-
-    /// MariaDB 10.11.
+    /// MariaDB: 10.11 unless `CHANGELING_TEST_MARIADB_VERSION` names another.
     pub fn mariadb() -> Self {
-        Self::new(Flavor::MariaDb, Version::new(10, 11))
+        Self::chosen(Flavor::MariaDb, Version::new(10, 11))
     }
 
-    /// MariaDB 10.6; only from an address, a container or the machine itself.
-    pub fn mariadb_10_6() -> Self {
-        Self::new(Flavor::MariaDb, Version::new(10, 6))
-    }
-
-    /// MariaDB 11.8.
+    /// MariaDB 11.8, whatever the others are.
     pub fn mariadb_11_8() -> Self {
         Self::new(Flavor::MariaDb, Version::new(11, 8))
     }
 
-    /// PostgreSQL of this major version.
+    /// PostgreSQL: 15 unless `CHANGELING_TEST_POSTGRES_VERSION` names another.
+    pub fn any_postgres() -> Self {
+        Self::chosen(Flavor::Postgres, Version::new(15, 0))
+    }
+
+    /// PostgreSQL of this major version, whatever the others are.
     pub fn postgres(major: u16) -> Self {
         Self::new(Flavor::Postgres, Version::new(major, 0))
+    }
+
+    fn chosen(flavor: Flavor, usual: Version) -> Self {
+        Self::new(flavor, chosen::version(flavor, usual))
     }
 
     /// Adds a server option as on its command line, `--binlog-row-image=MINIMAL`; later ones win. Makes the server

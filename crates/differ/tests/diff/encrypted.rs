@@ -17,7 +17,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Result<Self, SupportError> {
-        let server = ServerSpec::postgres(15).dedicated().start().await?;
+        let server = ServerSpec::any_postgres().dedicated().start().await?;
         let directory = tempfile::tempdir().unwrap();
         let data = server.data_directory().expect("a server of this machine");
         let root = root();

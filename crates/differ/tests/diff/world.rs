@@ -41,7 +41,7 @@ fn address() -> Result<Address, String> {
                     .build()
                     .unwrap();
                 runtime.block_on(async {
-                    let started = ServerSpec::postgres(15)
+                    let started = ServerSpec::any_postgres()
                         .option("-cmax_connections=300")
                         .start()
                         .await;

@@ -13,6 +13,9 @@ use crate::error::{Result, SupportError};
 /// Package lists are about 10 MB, a closure up to 70 MB.
 const APT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Unpacking one package is seconds at worst.
+const UNPACK_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Debian's own well-known address, for machines whose apt does not know a Debian mirror.
 const PUBLIC_MIRROR: &str = "http://deb.debian.org/debian";
 
@@ -37,7 +40,7 @@ const SUITES: [&str; 12] = [
     "experimental",
 ];
 
-/// A Debian archive and the key that signs it.
+/// An archive and the key that signs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mirror {
     pub(crate) uri: String,
@@ -138,7 +141,24 @@ fn in_one_line_style(text: &str) -> Option<Mirror> {
     })
 }
 
-/// An apt of our own for one suite, in a directory below the cache.
+/// Suites of one archive, a release and its updates, and what of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suites {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) components: &'static str,
+}
+
+impl Suites {
+    /// The main component of one suite.
+    pub(crate) const fn main(names: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            components: "main",
+        }
+    }
+}
+
+/// An apt of our own for the suites of one archive, in a directory below the cache.
 #[derive(Debug)]
 pub(crate) struct Apt {
     configuration: PathBuf,
@@ -146,8 +166,8 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Writes the configuration and fetches the package lists of `suite`.
-    pub(crate) async fn open(mirror: &Mirror, suite: &str, directory: &Path) -> Result<Self> {
+    /// Writes the configuration and fetches the package lists of these suites of `mirror`.
+    pub(crate) async fn open(mirror: &Mirror, suites: &Suites, directory: &Path) -> Result<Self> {
         let archives = directory.join("archives");
         for path in ["lists/partial", "state", "archives/partial"] {
             cache::create(&directory.join(path))?;
@@ -156,8 +176,13 @@ impl Apt {
             .keyring
             .as_ref()
             .map(|path| format!("[signed-by={}] ", path.display()));
-        let source = format!("deb {}{} {suite} main\n", signed.unwrap_or_default(), mirror.uri);
-        write(&directory.join("sources.list"), &source)?;
+        let archive = format!("deb {}{}", signed.unwrap_or_default(), mirror.uri);
+        let sources: String = suites
+            .names
+            .iter()
+            .map(|suite| format!("{archive} {suite} {}\n", suites.components))
+            .collect();
+        write(&directory.join("sources.list"), &sources)?;
         // Nothing counts as installed, so that the closure is complete down to the C library.
         write(&directory.join("status"), "")?;
 
@@ -255,6 +280,15 @@ Debug::NoLocking "true";
         )
         .await
     }
+}
+
+/// Unpacks packages over each other, without their maintainers' scripts.
+pub(crate) async fn unpack(files: &[PathBuf], root: &Path) -> Result<()> {
+    for file in files {
+        let mut unpack = Command::new("dpkg-deb");
+        command::run(unpack.arg("-x").arg(file).arg(root), UNPACK_TIMEOUT).await?;
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

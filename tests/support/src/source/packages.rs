@@ -1,4 +1,4 @@
-//! The fourth way: Debian packages, unpacked once into the cache directory and run through their own loader.
+//! The fourth way: packages of Debian or Ubuntu, unpacked once into the cache directory and run through their own loader.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,13 @@ use crate::cache::{self, Staging};
 use crate::command;
 use crate::error::{Result, SupportError};
 use crate::installation::{Installation, Loader};
-use crate::source::apt::{Apt, Mirror};
+use crate::source::apt::{self, Apt};
+use crate::source::product::Product;
 use crate::source::{Answer, SourceKind};
 use crate::spec::{Flavor, ServerSpec, Version};
 
-/// Unpacking one package is seconds at worst.
-const UNPACK_TIMEOUT: Duration = Duration::from_secs(120);
+/// `--version` of a tool answers at once; a minute covers a cold disk.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Needed by maintainer scripts and tools, not by a server that runs: about 30 MB less to fetch.
 const UNNEEDED: [&str; 23] = [
@@ -47,57 +48,16 @@ const UNNEEDED: [&str; 23] = [
 /// The file whose presence says that a root is whole; it holds the server's version.
 const VERSION_FILE: &str = "changeling-version";
 
-/// A server as Debian packages it.
-struct Product {
-    suite: &'static str,
-    packages: Vec<String>,
-}
-
-impl Product {
-    /// Suites keep their server's version for good, except sid, where only the product's newest version is.
-    fn of(spec: &ServerSpec) -> Option<Self> {
-        let (suite, packages) = match (spec.flavor, spec.version) {
-            (Flavor::MySql, Version { major: 9, .. }) => (
-                "sid",
-                vec!["mysql-server-core".into(), "mysql-client-core".into()],
-            ),
-            (Flavor::MariaDb, Version { major: 10, minor: 11 }) => {
-                ("bookworm", vec!["mariadb-server-core".into()])
-            }
-            (Flavor::MariaDb, Version { major: 11, minor: 8 }) => {
-                ("trixie", vec!["mariadb-server-core".into()])
-            }
-            (Flavor::Postgres, Version { major, .. }) => {
-                let suite = match major {
-                    15 => "bookworm",
-                    17 => "trixie",
-                    18 => "sid",
-                    _ => return None,
-                };
-                (
-                    suite,
-                    vec![
-                        format!("postgresql-{major}"),
-                        format!("postgresql-client-{major}"),
-                    ],
-                )
-            }
-            _ => return None,
-        };
-        Some(Self { suite, packages })
-    }
-}
-
 pub(crate) async fn find(spec: &ServerSpec) -> Answer<Installation> {
     let Some(product) = Product::of(spec) else {
-        return Ok(Err(format!("Debian does not package {spec}")));
+        return Ok(Err(format!("neither Debian nor Ubuntu packages {spec}")));
     };
     let architecture = std::env::consts::ARCH;
     let name = format!(
         "{}-{}-{}-{architecture}",
         spec.flavor.word(),
         spec.version.of(spec.flavor),
-        product.suite
+        product.suite()
     );
     let root = cache::directory().join("packages").join(&name);
     if !root.join(VERSION_FILE).exists() {
@@ -111,8 +71,11 @@ pub(crate) async fn find(spec: &ServerSpec) -> Answer<Installation> {
     let installation = open(spec, &root)?;
     if !installation.version.fits(spec.flavor, spec.version) {
         let reason = format!(
-            "Debian {} has {} {} by now",
-            product.suite, spec.flavor, installation.version
+            "{} {} has {} {} by now",
+            product.distribution.name(),
+            product.suite(),
+            spec.flavor,
+            installation.version
         );
         return Ok(Err(reason));
     }
@@ -121,23 +84,21 @@ pub(crate) async fn find(spec: &ServerSpec) -> Answer<Installation> {
 
 async fn fetch(spec: &ServerSpec, product: &Product, root: &Path) -> Answer<()> {
     for tool in ["apt-get", "dpkg-deb"] {
-        let there = command::finish(Command::new(tool).arg("--version"), UNPACK_TIMEOUT).await;
+        let there = command::finish(Command::new(tool).arg("--version"), VERSION_TIMEOUT).await;
         if there.is_err() {
-            return Ok(Err(format!(
-                "{tool} is not here, so Debian packages cannot be had"
-            )));
+            return Ok(Err(format!("{tool} is not here, so packages cannot be had")));
         }
     }
-    let mirror = match Mirror::of_this_machine() {
+    let mirror = match product.distribution.mirror().await? {
         Ok(mirror) => mirror,
         Err(reason) => return Ok(Err(reason)),
     };
     let parent = root.parent().unwrap_or(Path::new("/"));
     let work = Staging::new(parent)?;
-    tracing::info!(server = %spec, suite = product.suite, "fetching packages, once");
+    tracing::info!(server = %spec, suite = product.suite(), "fetching packages, once");
     let packages: Vec<&str> = product.packages.iter().map(String::as_str).collect();
     // A mirror out of reach is one more reason why this way does not work here, not the end of the search.
-    let fetched = match Apt::open(&mirror, product.suite, work.path()).await {
+    let fetched = match Apt::open(&mirror, &product.suites, work.path()).await {
         Ok(apt) => apt.fetch(&packages, &UNNEEDED).await,
         Err(error) => Err(error),
     };
@@ -147,10 +108,7 @@ async fn fetch(spec: &ServerSpec, product: &Product, root: &Path) -> Answer<()> 
     };
 
     let staging = Staging::new(parent)?;
-    for file in &files {
-        let mut unpack = Command::new("dpkg-deb");
-        command::run(unpack.arg("-x").arg(file).arg(staging.path()), UNPACK_TIMEOUT).await?;
-    }
+    apt::unpack(&files, staging.path()).await?;
     for bulk in [
         "usr/share/doc",
         "usr/share/man",

@@ -58,7 +58,7 @@ async fn mariadb_survives_restart_and_kill() -> Result<()> {
 #[tokio::test]
 async fn postgres_survives_restart_and_pause() -> Result<()> {
     let begun = Instant::now();
-    let server = server_or_skip!(ServerSpec::postgres(15).dedicated());
+    let server = server_or_skip!(ServerSpec::any_postgres().dedicated());
     println!(
         "PostgreSQL {} from {} in {:?}",
         server.full_version(),

@@ -13,7 +13,7 @@ use changeling_support::{Result, ServerSpec, server_or_skip};
 async fn held() -> Result<()> {
     let spec = match std::env::var("CHANGELING_HELD").as_deref() {
         Ok("mysql") => ServerSpec::mysql(),
-        Ok("postgres") => ServerSpec::postgres(15),
+        Ok("postgres") => ServerSpec::any_postgres(),
         _ => ServerSpec::mariadb(),
     };
     let server = server_or_skip!(spec.dedicated());
@@ -31,7 +31,7 @@ async fn killed_process_leaves_nothing(which: &str) -> Result<()> {
     // Fetches or skips here, so that the other process need not.
     let spec = match which {
         "mysql" => ServerSpec::mysql(),
-        "postgres" => ServerSpec::postgres(15),
+        "postgres" => ServerSpec::any_postgres(),
         _ => ServerSpec::mariadb(),
     };
     drop(server_or_skip!(spec.dedicated()));

@@ -16,7 +16,7 @@ async fn started() -> Result<()> {
         "mariadb-11.8" => ServerSpec::mariadb_11_8(),
         "postgres-17" => ServerSpec::postgres(17),
         "postgres-18" => ServerSpec::postgres(18),
-        _ => ServerSpec::postgres(15),
+        _ => ServerSpec::any_postgres(),
     };
     let begun = Instant::now();
     let Some(server) = skip::unless_available(&format!("sources::{flavor}"), spec.start().await)? else {
@@ -81,12 +81,26 @@ fn through_containers() {
     }
 }
 
+#[test]
+fn a_version_that_cannot_be_read_is_refused() {
+    let output = Command::new(std::env::current_exe().expect("this test binary has a path"))
+        .args(["--exact", "sources::started", "--ignored", "--nocapture"])
+        .env("CHANGELING_WAY_FLAVOR", "mysql")
+        .env("CHANGELING_TEST_MYSQL_VERSION", "eight")
+        .output()
+        .expect("this test binary starts again");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("CHANGELING_TEST_MYSQL_VERSION=eight"), "{text}");
+}
+
 #[tokio::test]
 async fn through_an_address() -> Result<()> {
     for spec in [
         ServerSpec::mysql(),
         ServerSpec::mariadb(),
-        ServerSpec::postgres(15),
+        ServerSpec::any_postgres(),
     ] {
         let server = server_or_skip!(spec.dedicated());
         let (flavor, variable) = match server.flavor() {
