@@ -1,5 +1,7 @@
 //! Columns and keys of every type, against what the server's own ALTER makes of them.
 
+use std::sync::Arc;
+
 use anyhow::{Context, ensure};
 use changeling_applier::migration::MigrationError;
 use changeling_applier::progress::{Ending, Phase};
@@ -399,7 +401,13 @@ async fn every_type(rig: &mut Rig) -> anyhow::Result<Scribe> {
         // A compressed column is refused; see the inspector's tests.
         On::MariaDb => &MARIADB_ONLY[..4],
     };
-    let kinds: Vec<Kind> = COMMON.iter().chain(more).copied().collect();
+    let server = &rig.server;
+    let kinds: Vec<Kind> = COMMON
+        .iter()
+        .chain(more)
+        .filter(|(_, definition, _)| server.has_type_of(definition))
+        .copied()
+        .collect();
     let mut definitions: Vec<String> = kinds
         .iter()
         .map(|(name, definition, _)| format!("{name} {definition}"))
@@ -861,9 +869,11 @@ fn every_key(
 ) -> anyhow::Result<()> {
     rig::in_the_east(on, async |mut rig| {
         let more = if on == On::MySql { MYSQL_KEYS } else { MARIADB_KEYS };
+        let server = Arc::clone(&rig.server);
         let keys = KEYS
             .iter()
             .chain(more)
+            .filter(|(columns, ..)| server.has_type_of(columns))
             .enumerate()
             .filter(|(number, _)| number % 4 == part);
         let mut failures = Vec::new();

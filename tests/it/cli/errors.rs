@@ -151,7 +151,12 @@ async fn one_migration_a_table_at_a_time(#[case] flavor: Flavor) -> anyhow::Resu
     let mut scene = scene!(flavor);
     scene.fill(3000).await?;
     let job = Job::execute(&scene.server, &scene.database, "t", "ADD COLUMN b int");
-    let mut first = job.clone().slow().start();
+    // Keeps it there, however slow this machine is, until the others have been refused.
+    let postpone = job.path("postpone");
+    let slow = job.clone().slow();
+    let mut first = slow
+        .flag("--postpone-cut-over-flag-file", postpone.display())
+        .start();
     first.says("checkpoint success").await?;
     job.fail(&["another migration answers on", "--serve-socket-file"])
         .await?;
@@ -166,6 +171,8 @@ async fn one_migration_a_table_at_a_time(#[case] flavor: Flavor) -> anyhow::Resu
     }
     first.tell("nice-ratio=0").await?;
     first.tell("chunk-size=1000").await?;
+    first.shows("State: postponing cut-over").await?;
+    first.tell("unpostpone").await?;
     let ended = first.end().await?;
     ensure!(ended.succeeded(), "{ended}");
     scene.left("_t_del t").await

@@ -118,3 +118,29 @@ async fn a_position_by_gtid_is_resumed() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// It waited without a word.
+#[rstest]
+#[case::mysql(Flavor::MySql)]
+#[case::mariadb(Flavor::MariaDb)]
+#[tokio::test]
+async fn a_swap_that_waits_for_a_lagging_stream_says_so(#[case] flavor: Flavor) -> anyhow::Result<()> {
+    let Topology { primary, replica } = server_or_skip!(spec(flavor).with_replica().delay_seconds(4));
+    let mut scene = Scene::on(primary.into()).await?;
+    scene.fill(100).await?;
+    replica.wait_caught_up(&scene.server, CATCH_UP).await?;
+    let job = Job::new(&scene.server, &scene.database, "t", "ADD COLUMN b int")
+        .without("--port")
+        .flag("--port", replica.port())
+        .with("--execute")
+        .flag("--max-lag-millis", 20_000)
+        .flag("--cut-over-lock-timeout-seconds", 3);
+    let mut running = job.start();
+    running
+        .says("the cut-over waits until the stream is less than 1.50s behind")
+        .await?;
+    replica.set_delay(0).await?;
+    let ended = running.end().await?;
+    ensure!(ended.succeeded(), "{ended}");
+    scene.left("_t_del t").await
+}

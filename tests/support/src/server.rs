@@ -6,6 +6,7 @@ mod mysql;
 mod postgres;
 mod process;
 mod template;
+mod types;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -260,13 +260,15 @@ fn triggers(work: &Work<'_>) -> TriggerWriter {
 }
 
 /// Waits until an attempt has a chance: not throttled, and the stream close enough behind. Meanwhile, and from one attempt
-/// to the next, the ledger is kept short.
+/// to the next, the ledger is kept short. A stream that never comes close enough keeps the swap waiting for good, which is
+/// said once.
 async fn ready(work: &mut Work<'_>, mut prover: Option<&mut Prover>) -> Result<(), MigrationError> {
     let limit = work.pump.settings.cut_over.lock_timeout;
     let crew = work.crew;
     let wait = async {
         let mut throttle = crew.throttle.clone();
         let began = Instant::now();
+        let mut said = false;
         loop {
             let _ = throttle.wait_for(|state| state.apply.is_none()).await;
             if let Some(prover) = &mut prover {
@@ -278,18 +280,31 @@ async fn ready(work: &mut Work<'_>, mut prover: Option<&mut Prover>) -> Result<(
                 .borrow()
                 .heartbeat
                 .map(|heartbeat| heartbeat.age());
-            let enough = if began.elapsed() < PATIENCE {
-                FRESH
-            } else {
-                limit / 2
-            };
+            let patient = began.elapsed() < PATIENCE;
+            let enough = if patient { FRESH } else { limit / 2 };
             if age.is_some_and(|age| age <= enough) {
                 return Ok::<_, ApplyError>(());
+            }
+            if !patient && !std::mem::replace(&mut said, true) {
+                tracing::warn!("{}", too_far_behind(age, limit));
             }
             sleep(Duration::from_millis(20)).await;
         }
     };
     work.guard(wait).await
+}
+
+fn too_far_behind(age: Option<Duration>, limit: Duration) -> String {
+    let lag = age.map_or_else(
+        || "nothing has come".to_owned(),
+        |age| format!("the last heartbeat is {:.2}s old", age.as_secs_f64()),
+    );
+    format!(
+        "the cut-over waits until the stream is less than {:.2}s behind, half of --cut-over-lock-timeout-seconds ({lag}): an \
+         attempt holds its lock until the stream has caught up. Raise that limit, or read the stream from a server that is \
+         closer",
+        (limit / 2).as_secs_f64()
+    )
 }
 
 /// Waits longer each time if asked to, and never in step with anything else.

@@ -45,6 +45,13 @@ impl On {
     }
 }
 
+/// Whether the shared server is young enough for the types of a column definition.
+pub(crate) async fn has_type_of(on: On, definition: &str) -> bool {
+    on.server()
+        .await
+        .is_some_and(|server| server.has_type_of(definition))
+}
+
 /// A schema of its own on one of the shared servers.
 pub(crate) struct Bench {
     pub(crate) on: On,

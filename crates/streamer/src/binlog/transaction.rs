@@ -135,6 +135,8 @@ pub(crate) struct Transactions {
     /// File that is being read, and the end of the last event in it, in 64 bits.
     file: String,
     end: u64,
+    /// The last event did not say where it ends, so `end` may be short of the texts of statements, which are not sent.
+    unplaced: bool,
     /// The end of the last whole transaction.
     position: Coordinates,
     tables: HashMap<u64, KnownTable>,
@@ -156,6 +158,7 @@ impl Transactions {
             maria: false,
             file: at.file.file.clone(),
             end: at.file.pos,
+            unplaced: false,
             position: at,
             tables: HashMap::new(),
             open: None,

@@ -80,3 +80,48 @@ async fn mariadb_rows_and_markers() {
     };
     rows_and_markers(rig).await;
 }
+
+/// From 11.4 MariaDB says of no event inside of a transaction where it ends; the stream took its last event for a gap.
+#[tokio::test]
+async fn mariadb_11_8_leaves_places_out() {
+    let spec = ServerSpec::mariadb_11_8();
+    let Some(rig) = Rig::new("mariadb_11_8_leaves_places_out", spec.clone()).await else {
+        return;
+    };
+    rows_and_markers(rig).await;
+    let Some(mut rig) = Rig::new("mariadb_11_8_leaves_places_out", spec).await else {
+        return;
+    };
+    rig.run(&["CREATE TABLE t (id int PRIMARY KEY)"]).await;
+    for by in [PositionBy::Gtid, PositionBy::File] {
+        let mut options = rig.options();
+        options.by = by;
+        let mut stream = rig.stream_with(options, &[("t", keys(&[0]))]).await;
+        rig.run(&[
+            "BEGIN",
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO t VALUES (2)",
+            "UPDATE t SET id = 3 WHERE id = 2",
+            "COMMIT",
+            "XA START 'x'",
+            "INSERT INTO t VALUES (4)",
+            "DELETE FROM t WHERE id = 1",
+            "XA END 'x'",
+            "XA PREPARE 'x'",
+            "XA COMMIT 'x'",
+            "DELETE FROM t",
+        ])
+        .await;
+        let sentinel = rig.mark().await;
+        let seen = brief(&stream.until(sentinel).await);
+        assert_eq!(seen, ["+1", "+2", "2>3", "+4", "-1", "-3", "-4"], "{by:?}");
+        let upto = stream.upto.clone().expect("a position");
+        let end: Option<(String, u64)> =
+            mysql_async::prelude::Queryable::query_first(&mut rig.conn, "SHOW MASTER STATUS")
+                .await
+                .expect("status")
+                .map(|row: mysql_async::Row| (row.get(0).expect("a file"), row.get(1).expect("a place")));
+        assert_eq!(Some((upto.file.file.clone(), upto.file.pos)), end, "{by:?}");
+        stream.stop().await;
+    }
+}

@@ -276,6 +276,7 @@ async fn matrix(rig: &mut Rig, cases: &[&[Case]], mariadb: bool, settings: &[&st
     let columns: Vec<Column> = cases
         .iter()
         .flat_map(|cases| cases.iter())
+        .filter(|(data_type, _)| rig.server.has_type_of(data_type))
         .map(|&(data_type, literals)| Column { data_type, literals })
         .collect();
     rig.run(&[

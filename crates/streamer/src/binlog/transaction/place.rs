@@ -6,11 +6,13 @@ use super::{Progress, Transactions, corrupt};
 use crate::binlog::event::{self, Event, kind};
 use crate::error::{ErrorKind, StreamError};
 
+/// Headers have 32 bits for a place.
+const WRAP: u64 = 1 << 32;
+
 impl Transactions {
     /// Follows the position. Events follow each other without a gap, except where the server leaves out
     /// transactions that we said we know.
     pub(super) fn advance(&mut self, event: &Event<'_>) -> Result<(), StreamError> {
-        const WRAP: u64 = 1 << 32;
         let header = &event.header;
         let apart = matches!(header.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2 | kind::ROTATE);
         if header.is_artificial() || apart {
@@ -20,19 +22,27 @@ impl Transactions {
         // The header has only the low half of where a file above 4 GiB goes on; it may well be 0.
         if expected % WRAP == u64::from(header.log_pos) {
             self.end = expected;
+            self.unplaced = false;
             return Ok(());
         }
-        let made_up = header.log_pos == 0;
-        if made_up {
+        if header.log_pos == 0 {
+            // From 11.4 MariaDB says where the first and the last event of a transaction end, and of none between
+            // (binlog_legacy_event_pos). Outside of a transaction the event was made up for us.
+            if self.maria && self.open.is_some() {
+                self.end = expected;
+                self.unplaced = true;
+            }
             return Ok(());
         }
-        let jumped = self.end / WRAP * WRAP + u64::from(header.log_pos);
+        let jumped = self.after(expected, header.log_pos);
         let by_gtid = self.position.gtids != Gtids::None;
         let left_out = match header.kind {
             // MariaDB does not send the statement's text, which is in the file before its first table map.
             kind::TABLE_MAP => self.maria,
+            // The same, told by the transaction's last event.
+            _ if self.open.is_some() => self.unplaced,
             // Whole transactions, of which we said that we know them.
-            _ => by_gtid && self.open.is_none(),
+            _ => by_gtid,
         };
         if jumped < expected || !left_out {
             return Err(corrupt(format!(
@@ -41,7 +51,18 @@ impl Transactions {
             )));
         }
         self.end = jumped;
+        self.unplaced = false;
         Ok(())
+    }
+
+    /// A place in 64 bits. What was left out between events without a place may have gone across a boundary of 4 GiB.
+    fn after(&self, expected: u64, log_pos: u32) -> u64 {
+        let place = self.end / WRAP * WRAP + u64::from(log_pos);
+        if self.unplaced && place < expected {
+            place + WRAP
+        } else {
+            place
+        }
     }
 
     /// A file came to its end. A transaction cut off there never committed: the server rolled it back when
