@@ -8,6 +8,7 @@ use changeling_applier::migration::MigrationError;
 use changeling_applier::progress::{Ending, Phase};
 use changeling_applier::settings::Permission;
 use changeling_core::ident::quote;
+use changeling_support::ServerSpec;
 use mysql_async::prelude::Queryable;
 use rstest::rstest;
 
@@ -55,6 +56,21 @@ fn no_row_is_lost_under_load(#[values(On::MySql, On::MariaDb)] on: On) -> anyhow
                 report.first_lock_failure
             );
         }
+        Ok(())
+    })
+}
+
+/// From 11.4 MariaDB writes its binary log in another way, and no migration got past its first transaction.
+#[test]
+fn mariadb_11_8_is_migrated_under_load() -> anyhow::Result<()> {
+    rig::alone(On::MariaDb, ServerSpec::mariadb_11_8(), async |rig| {
+        let load = rig.load("orders", 3_000, 1);
+        load.create().await?;
+        let running = load.start();
+        rig.swap("orders", "ADD COLUMN extra int NOT NULL DEFAULT 7")
+            .await?;
+        let report = settled(&load, running).await?;
+        ensure!(report.committed > 0 && report.lock_failures == 0);
         Ok(())
     })
 }

@@ -132,6 +132,7 @@ async fn a_swap_that_waits_for_a_lagging_stream_says_so(#[case] flavor: Flavor) 
     let job = Job::new(&scene.server, &scene.database, "t", "ADD COLUMN b int")
         .without("--port")
         .flag("--port", replica.port())
+        .with("--verbose")
         .with("--execute")
         .flag("--max-lag-millis", 20_000)
         .flag("--cut-over-lock-timeout-seconds", 3);

@@ -9,7 +9,7 @@ use changeling_applier::plan::MigrationPlan;
 use changeling_applier::server::{Role, Server};
 use changeling_applier::settings::{Endpoint, MigrationSettings, Permission, Place, Tls};
 use changeling_core::ident::TableName;
-use changeling_support::{ServerSpec, SupportError, skip};
+use changeling_support::{Flavor, ServerSpec, SupportError, Version, skip};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::runtime::Runtime;
@@ -110,6 +110,14 @@ pub(crate) fn endpoint_of(server: &changeling_support::Server) -> Endpoint {
 }
 
 impl Bench {
+    /// Whether the server is another product, or of this version or later.
+    pub(crate) async fn at_least(&self, flavor: Flavor, version: Version) -> bool {
+        self.on
+            .server()
+            .await
+            .is_some_and(|server| server.flavor() != flavor || server.version() >= version)
+    }
+
     pub(crate) async fn sql(&mut self, statement: &str) {
         for statement in statement.split(";\n") {
             if let Err(error) = self.conn.query_drop(statement).await {
