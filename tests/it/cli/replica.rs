@@ -31,7 +31,8 @@ async fn on_a_replica_it_finds_the_primary_or_rehearses(#[case] flavor: Flavor) 
             .with("--verbose")
             .with("--execute")
     };
-    let master = format!("127.0.0.1:{}", server.port());
+    let (host, port) = server.address_for_peers().await?;
+    let master = format!("{host}:{port}");
 
     // A rehearsal: both tables stay, replication stands, the original is what it was.
     let rehearsal = at(replica.port(), "ADD COLUMN b int").with("--test-on-replica");

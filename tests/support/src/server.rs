@@ -302,10 +302,11 @@ impl Server {
 
     /// The address at which another server of the same source reaches this one: containers do not see the
     /// loopback interface of the machine.
-    pub(crate) async fn address_for_peers(&self) -> Result<(String, u16)> {
+    pub async fn address_for_peers(&self) -> Result<(String, u16)> {
         match &self.hosting {
             Hosting::Container(contained) => {
-                Ok((contained.inner_address().await?, self.spec.flavor.standard_port()))
+                let port = contained::inner_port(self.spec.flavor, self.port);
+                Ok((contained.inner_address().await?, port))
             }
             _ => Ok((self.host.clone(), self.port)),
         }

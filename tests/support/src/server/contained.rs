@@ -47,7 +47,7 @@ impl Contained {
 
     async fn start_on(spec: &ServerSpec, image: &Image, port: u16) -> Result<Self> {
         let name = format!("changeling-{:016x}", random());
-        let publish = format!("127.0.0.1:{port}:{}", spec.flavor.standard_port());
+        let publish = format!("127.0.0.1:{port}:{}", inner_port(spec.flavor, port));
         let mut words = vec!["run".into(), "--detach".into(), "--name".into(), name.clone()];
         words.extend(["--label".into(), "changeling".into(), "--publish".into(), publish]);
         for variable in environment(spec.flavor) {
@@ -59,6 +59,9 @@ impl Contained {
             Flavor::MariaDb => mariadb::options(spec),
             Flavor::Postgres => postgres::options(spec),
         });
+        if spec.flavor != Flavor::Postgres {
+            words.push(format!("--port={port}"));
+        }
         // Before the container: it removes nothing if there is nothing, and misses nothing.
         let reaper = Reaper::of_container(&name)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -135,6 +138,15 @@ impl Contained {
 
     pub(super) async fn remove(self) {
         self.reaper.finish().await;
+    }
+}
+
+/// The port inside of the container. MySQL and MariaDB say their own port to whoever asks, and a migration refuses a server
+/// that says another than the one it was reached by; so theirs is the published one.
+pub(super) fn inner_port(flavor: Flavor, published: u16) -> u16 {
+    match flavor {
+        Flavor::MySql | Flavor::MariaDb => published,
+        Flavor::Postgres => flavor.standard_port(),
     }
 }
 
