@@ -35,10 +35,21 @@ pub(super) struct Scratch {
     name: TableName,
     create: String,
     insert: String,
+    /// Names of the converted values, in the order of the pair's columns, and what our own columns begin with.
+    values: Vec<String>,
+    prefix: String,
 }
 
 impl Scratch {
     pub(super) fn new(pair: &TablePair, name: TableName, source_from: &str) -> Self {
+        // A value keeps the ghost column's name: MariaDB 10.6 takes a column's CHECK along, as JSON columns have one, and
+        // does not rename what it says.
+        let names: Vec<String> = pair
+            .columns
+            .iter()
+            .map(|column| column.target.name.clone())
+            .collect();
+        let prefix = free_prefix(&names);
         let mut definition = String::new();
         let mut columns = String::new();
         let mut values = String::new();
@@ -48,23 +59,28 @@ impl Scratch {
             let source = qualified(&pair.source, &column.source.name);
             write(
                 &mut definition,
-                format_args!("{separator}{target} AS {}", value_name(position)),
+                format_args!("{separator}{target} AS {}", quote(&names[position])),
             );
-            write(&mut columns, format_args!("{separator}{}", value_name(position)));
+            write(
+                &mut columns,
+                format_args!("{separator}{}", quote(&names[position])),
+            );
             write(&mut values, format_args!("{separator}{source}"));
         }
         for (index, column) in pair.key.columns.iter().enumerate() {
             let source = qualified(&pair.source, &column.source);
-            write(&mut definition, format_args!(", {source} AS {}", key_name(index)));
-            write(&mut columns, format_args!(", {}", key_name(index)));
+            let name = quote(&key_name(&prefix, index));
+            write(&mut definition, format_args!(", {source} AS {name}"));
+            write(&mut columns, format_args!(", {name}"));
             write(&mut values, format_args!(", {source}"));
         }
         let table = name.quoted();
         Self {
             create: format!(
                 "CREATE TEMPORARY TABLE IF NOT EXISTS {table} \
-                 (`n` BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB \
+                 ({} BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB \
                  SELECT {definition} FROM {}, {} LIMIT 0",
+                quote(&format!("{prefix}n")),
                 pair.target.quoted(),
                 pair.source.quoted()
             ),
@@ -72,6 +88,8 @@ impl Scratch {
                 "INSERT IGNORE INTO {table} ({columns}) SELECT {values} FROM {source_from} WHERE "
             ),
             name,
+            values: names,
+            prefix,
         }
     }
 
@@ -81,14 +99,14 @@ impl Scratch {
 
     /// The converted value of the pair's column at this position.
     pub(super) fn column(&self, position: usize) -> String {
-        format!("{}.{}", self.name.quoted(), value_name(position))
+        format!("{}.{}", self.name.quoted(), quote(&self.values[position]))
     }
 
     /// The source's key, not converted.
     pub(super) fn key(&self, key: &KeySpec) -> QualifiedKey {
         let here = |(index, column): (usize, &KeyColumn)| KeyColumn {
-            source: bare_key_name(index),
-            target: bare_key_name(index),
+            source: key_name(&self.prefix, index),
+            target: key_name(&self.prefix, index),
             target_kind: column.kind.clone(),
             target_match: TargetMatch::Collation,
             ..column.clone()
@@ -151,16 +169,17 @@ impl Scratch {
     }
 }
 
-fn value_name(position: usize) -> String {
-    quote(&format!("c{position}"))
+fn key_name(prefix: &str, index: usize) -> String {
+    format!("{prefix}k{index}")
 }
 
-fn key_name(index: usize) -> String {
-    quote(&bare_key_name(index))
-}
-
-fn bare_key_name(index: usize) -> String {
-    format!("k{index}")
+/// What none of these names begins with.
+fn free_prefix(names: &[String]) -> String {
+    let mut prefix = "_".to_owned();
+    while names.iter().any(|name| name.starts_with(&prefix)) {
+        prefix.push('_');
+    }
+    prefix
 }
 
 /// Writing to a `String` cannot fail.

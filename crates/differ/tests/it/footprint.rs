@@ -12,12 +12,16 @@ const SOURCE: &str = "id INT NOT NULL PRIMARY KEY, v VARCHAR(9)";
 const TARGET: &str = "id BIGINT NOT NULL PRIMARY KEY, v VARCHAR(2)";
 
 async fn binary_log_position(world: &mut World) -> (String, u64) {
-    let statement = if world.is_mysql() {
-        "SHOW BINARY LOG STATUS"
-    } else {
-        "SHOW MASTER STATUS"
+    // MySQL's words from 8.2 on; and before, and MariaDB's.
+    let answered = world
+        .session
+        .query_first::<Row, _>("SHOW BINARY LOG STATUS")
+        .await;
+    let row = match answered {
+        Ok(row) => row,
+        Err(_) => world.session.query_first("SHOW MASTER STATUS").await.unwrap(),
     };
-    let row: Row = world.session.query_first(statement).await.unwrap().unwrap();
+    let row = row.unwrap();
     (row.get(0).unwrap(), row.get(1).unwrap())
 }
 
