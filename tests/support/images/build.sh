@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds stand-ins for official images that cannot be pulled, from the packages of Debian and Ubuntu that the harness has unpacked, and
-# tags them with the names in compose.yaml. Their entry points obey the same environment variables, so the same test run
-# goes through containers:
+# Builds stand-ins for official images that cannot be pulled, from the packages of Debian and Ubuntu that the harness has
+# unpacked, and tags them with the names in compose.yaml. Their entry points obey the same environment variables, so the
+# same test run goes through containers:
 #
 #   tests/support/images/build.sh mysql-9.7 mariadb-10.11        # default: every server of compose.yaml
 #   CHANGELING_SERVERS=container cargo test
