@@ -331,3 +331,31 @@ fn a_changelog_that_is_gone_cannot_be_resumed_from(
         Ok(())
     })
 }
+
+/// A run killed between making its checkpoint table and the first row in it could not be resumed.
+#[rstest]
+fn an_empty_checkpoint_table_is_begun_anew(#[values(On::MySql, On::MariaDb)] on: On) -> anyhow::Result<()> {
+    rig::on(on, async |mut rig| {
+        table(&mut rig).await?;
+        rig.sql(&["CREATE TABLE _t_ghk (id int NOT NULL PRIMARY KEY, updated timestamp, state longtext)"])
+            .await?;
+        let mut settings = rig.settings("t", "ADD COLUMN z int");
+        settings.checkpoint.resume = Resume::Require;
+        let migration = stage::migrate(&rig.host, settings.clone());
+        ensure!(outcome(&migration).await?.ending == Ending::Swapped);
+        // One that was emptied beside a ghost table says nothing about that.
+        rig.sql(&[
+            "DROP TABLE _t_del",
+            "CREATE TABLE _t_ghk (id int NOT NULL PRIMARY KEY, updated timestamp, state longtext)",
+            "CREATE TABLE _t_gho (id int PRIMARY KEY)",
+        ])
+        .await?;
+        let refused = stage::migrate(&rig.host, settings);
+        let error = outcome(&refused).await.err().context("it went on")?.to_string();
+        ensure!(
+            error.contains("_t_gho") && error.contains("already exists"),
+            "{error}"
+        );
+        Ok(())
+    })
+}

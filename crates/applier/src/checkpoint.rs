@@ -220,8 +220,10 @@ impl CheckpointTable {
 /// What there is to resume from.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// No table, or no row in it.
+    /// No table.
     Nothing,
+    /// No row in it: a run was ended before it could note that it had begun, and had made no other table.
+    Empty,
     /// A run that had not copied anything yet.
     Begun(Begun),
     /// A checkpoint.
@@ -254,7 +256,7 @@ pub async fn read(conn: &mut Conn, sessions: &Sessions, table: &TableName) -> Re
     };
     // The checkpoint comes first, if there is one.
     Ok(match rows.first() {
-        None => Found::Nothing,
+        None => Found::Empty,
         Some((1, state)) => match serde_json::from_str(state) {
             Ok(checkpoint) => Found::Checkpoint(Box::new(checkpoint)),
             Err(error) => Found::Unreadable(error.to_string()),

@@ -57,7 +57,9 @@ pub(super) async fn find(
                  with --initially-drop-ghost-table and without --resume"
             )));
         }
-        Found::Nothing | Found::Begun(_) | Found::Unreadable(_) => return Ok(Earlier::Nothing),
+        Found::Nothing | Found::Empty | Found::Begun(_) | Found::Unreadable(_) => {
+            return Ok(Earlier::Nothing);
+        }
     };
     let names = names(inspection, &checkpoint);
     let swap = read_swap_names(&mut conn, &sessions, table).await?;
