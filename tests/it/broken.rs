@@ -205,7 +205,7 @@ fn a_client_that_falls_silent_does_not_keep_the_lock(
 #[test]
 fn connections_lost_while_names_change_cost_no_more_than_an_attempt() -> anyhow::Result<()> {
     rig::on(On::MariaDb, async |mut rig| {
-        const KILLS: usize = 6;
+        const KILLS: usize = 12;
         table(&mut rig).await?;
         let (migration, file) = postponed(&rig, Duration::from_secs(3)).await?;
         // A reader of the ghost table makes whoever renames it wait, so that he is seen.

@@ -85,7 +85,7 @@ async fn rename_ghost(
     match helper.execute(doing, &sql, limit).await {
         Err(Setback::Lost(why)) => {
             reopen(shop, helper).await?;
-            if taken(helper.conn(), &shop.plain, to).await? {
+            if surely_taken(shop, helper, to).await? {
                 return Ok(());
             }
             Err(Setback::Retry(why))
@@ -117,12 +117,40 @@ async fn give_name_back(
 }
 
 /// Another session in place of one that may be lost, of which nothing is under way any more.
+///
+/// # Errors
+/// [`Setback::Lost`]: the server has not been reached for [`GONE`].
 async fn reopen(shop: &Workshop, helper: &mut Locker) -> Result<(), Setback> {
+    let deadline = Instant::now() + GONE;
     confirm_gone(&shop.plain, helper.id(), GONE)
         .await
         .map_err(Setback::Lost)?;
-    *helper = Locker::open(&shop.plain).await.map_err(retry)?;
-    Ok(())
+    loop {
+        match Locker::open(&shop.plain).await {
+            Ok(another) => {
+                *helper = another;
+                return Ok(());
+            }
+            Err(error) if Instant::now() >= deadline => return Err(Setback::Lost(error.to_string())),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Whether there is a table of this name, asked until the server says so: what we take the ghost table's name to be must
+/// follow what it is, whatever happens to the session that asks.
+///
+/// # Errors
+/// As [`reopen`].
+async fn surely_taken(shop: &Workshop, helper: &mut Locker, table: &TableName) -> Result<bool, Setback> {
+    let deadline = Instant::now() + GONE;
+    loop {
+        match taken(helper.conn(), &shop.plain, table).await {
+            Ok(there) => return Ok(there),
+            Err(setback) if Instant::now() >= deadline => return Err(Setback::Lost(setback.to_string())),
+            Err(_) => reopen(shop, helper).await?,
+        }
+    }
 }
 
 /// Writes down what the tables will be called, for a run that finds them after this one was killed.
@@ -208,7 +236,7 @@ async fn rename_at_last(
                 tries += 1;
                 sleep(PAUSE).await;
                 reopen(shop, helper).await?;
-                if !taken(helper.conn(), &shop.plain, old).await? {
+                if !surely_taken(shop, helper, old).await? {
                     return Ok(());
                 }
             }
@@ -252,7 +280,25 @@ async fn with_safe_names(
 
 /// The sentry may have been dropped by L already; what is under its name then is not dropped. On a session of its own:
 /// the one before may have been lost, and be creating the table still.
+///
+/// # Errors
+/// Never [`Setback::Lost`]: a sentry that is left is in nobody's way.
 async fn drop_sentry(shop: &Workshop, names: &Names, helper: &mut Locker) -> Result<(), Setback> {
+    let mut tries = 1;
+    loop {
+        match try_to_drop_sentry(shop, names, helper).await {
+            Err(Setback::Retry(why) | Setback::Lost(why)) if tries < TRIES => {
+                tracing::debug!(why, tries, "the sentry table is not dropped yet");
+                tries += 1;
+                sleep(PAUSE).await;
+            }
+            Err(Setback::Lost(why)) => return Err(Setback::Retry(why)),
+            result => return result,
+        }
+    }
+}
+
+async fn try_to_drop_sentry(shop: &Workshop, names: &Names, helper: &mut Locker) -> Result<(), Setback> {
     reopen(shop, helper).await?;
     if is_sentry(helper.conn(), &shop.plain, &names.old, &shop.owner).await? {
         let sql = shop.ours(&format!("DROP TABLE {}", names.old));

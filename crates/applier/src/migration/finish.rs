@@ -1,5 +1,9 @@
 //! The ends of a migration: instant, dry, and cleaning up.
 
+use std::time::Duration;
+
+use changeling_core::ident::TableName;
+
 use super::begin::{self, Prepared};
 use super::pump::MigrationPump;
 use super::{MigrationError, Outcome, resume};
@@ -9,6 +13,7 @@ use crate::inspector::Inspection;
 use crate::instant::{self, InstantOutcome};
 use crate::plan::TableNames;
 use crate::progress::{Ending, MigrationSummary, Phase};
+use crate::server::{ErrorKind, ServerError};
 use crate::settings::{Permission, Purpose, Resume};
 
 /// Has the server change the table at once, if it was asked for and the server can.
@@ -106,14 +111,29 @@ pub(super) async fn clean_up(
         tracing::info!("the original is kept as {}; drop it when you are sure", names.old);
     }
     tables.push(&names.checkpoint);
-    match Definer::open(&inspection.primary, &inspection.definition, owner).await {
-        Ok(mut definer) => {
-            for table in tables {
-                if let Err(error) = definer.drop(table).await {
-                    tracing::error!(%error, "{table} is left behind; drop it");
-                }
-            }
+    for table in tables {
+        if let Err(error) = drop_for_good(inspection, table, owner).await {
+            tracing::error!(%error, "{table} is left behind; drop it");
         }
-        Err(error) => tracing::error!(%error, "left behind, drop them: {tables:?}"),
+    }
+}
+
+/// Again, if the session is lost on the way: nobody comes back for these tables.
+async fn drop_for_good(inspection: &Inspection, table: &TableName, owner: &str) -> Result<(), ServerError> {
+    const TRIES: u32 = 5;
+    const PAUSE: Duration = Duration::from_secs(1);
+    let mut tries = 1;
+    loop {
+        let dropped = async {
+            let mut definer = Definer::open(&inspection.primary, &inspection.definition, owner).await?;
+            definer.drop(table).await
+        };
+        match dropped.await {
+            Err(error) if matches!(error.kind, ErrorKind::Lost | ErrorKind::Unreachable) && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            result => return result,
+        }
     }
 }

@@ -30,7 +30,7 @@ use crate::render::status::Scene;
 /// Bytes of a line. A throttle query may be long; what is longer than this is not a command.
 const MAX_LINE: usize = 16 * 1024;
 /// Clients at the same time; more wait to be accepted.
-const MAX_CLIENTS: usize = 16;
+const MAX_CLIENTS: usize = 256;
 /// How long a client may take to send its first line, and to take an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a client may take to send another line. Scripts that do not close their side wait for us to.
