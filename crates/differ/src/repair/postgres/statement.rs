@@ -195,33 +195,27 @@ impl Table<'_> {
     }
 
     fn update(&self, positions: &[usize]) -> String {
-        let set: Vec<_> = positions
-            .iter()
-            .map(|position| format!("{} = {}", self.column(*position), self.cast(*position)))
-            .collect();
         let given: Vec<usize> = self.shape.key.iter().chain(positions).copied().collect();
-        format!(
-            "UPDATE {} AS t SET {} FROM {} WHERE {}",
-            self.only,
-            set.join(", "),
-            self.unnested(&given),
-            self.same_key(),
-        )
+        self.set(positions, &given)
     }
 
     /// The row is found by the value of its key, which stays.
     fn rename(&self, positions: &[usize]) -> String {
+        let rest = positions.iter().filter(|position| !self.shape.is_key(**position));
+        let given: Vec<usize> = self.shape.key.iter().chain(rest).copied().collect();
+        self.set(positions, &given)
+    }
+
+    fn set(&self, positions: &[usize], given: &[usize]) -> String {
         let set: Vec<_> = positions
             .iter()
             .map(|position| format!("{} = {}", self.column(*position), self.cast(*position)))
             .collect();
-        let rest = positions.iter().filter(|position| !self.shape.is_key(**position));
-        let given: Vec<usize> = self.shape.key.iter().chain(rest).copied().collect();
         format!(
             "UPDATE {} AS t SET {} FROM {} WHERE {}",
             self.only,
             set.join(", "),
-            self.unnested(&given),
+            self.unnested(given),
             self.same_key(),
         )
     }
