@@ -22,6 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Control;
 use super::answer::answer;
@@ -35,6 +36,8 @@ const MAX_CLIENTS: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a client may take to send another line. Scripts that do not close their side wait for us to.
 const LINGER: Duration = Duration::from_millis(150);
+/// How long answers that are being given when it ends may still take: `panic` ends the migration that is to answer it.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Why the socket cannot be had.
 #[derive(Debug, Error)]
@@ -105,7 +108,7 @@ impl CommandSocket {
         &self.path
     }
 
-    /// Takes commands until cancelled.
+    /// Takes commands until cancelled. Lines that were read by then are answered.
     pub async fn serve<C: Control + Clone>(
         self,
         control: C,
@@ -115,27 +118,23 @@ impl CommandSocket {
     ) {
         let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
         let shared = Arc::new((control, rules, scene));
+        let talks = TaskTracker::new();
         loop {
             let Ok(permit) = Arc::clone(&clients).acquire_owned().await else {
-                return;
+                break;
             };
             let accepted = tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let shared = Arc::clone(&shared);
-                    let cancel = cancel.clone();
-                    tokio::spawn(async move {
+                    let (shared, cancel) = (Arc::clone(&shared), cancel.clone());
+                    talks.spawn(async move {
                         let _permit = permit;
                         let (control, rules, scene) = &*shared;
-                        let talk = converse(stream, control, rules, scene);
-                        tokio::select! {
-                            () = cancel.cancelled() => {}
-                            result = talk => if let Err(error) = result {
-                                tracing::debug!("a client of the command socket went away: {error}");
-                            },
+                        if let Err(error) = converse(stream, control, rules, scene, &cancel).await {
+                            tracing::debug!("a client of the command socket went away: {error}");
                         }
                     });
                 }
@@ -146,6 +145,8 @@ impl CommandSocket {
                 }
             }
         }
+        talks.close();
+        let _ = timeout(PARTING, talks.wait()).await;
     }
 }
 
@@ -214,15 +215,20 @@ async fn converse<C: Control>(
     control: &C,
     rules: &CommandRules,
     scene: &Scene,
+    cancel: &CancellationToken,
 ) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut patience = PATIENCE;
     loop {
-        let line = match timeout(patience, read_line(&mut lines)).await {
-            Ok(line) => line?,
-            Err(_) => break,
+        let line = tokio::select! {
+            // Asked last: a line that is there already is answered.
+            biased;
+            line = timeout(patience, read_line(&mut lines)) => line,
+            () = cancel.cancelled() => break,
         };
+        let Ok(line) = line else { break };
+        let line = line?;
         let reply = match line {
             Line::End => break,
             Line::TooLong => {

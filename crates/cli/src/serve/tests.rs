@@ -22,6 +22,8 @@ use crate::render::status::tests::sample;
 pub(crate) struct Scripted {
     state: Mutex<MigrationState>,
     pub(crate) told: Mutex<Vec<ControlCommand>>,
+    /// Ends when it is told to panic, and answers when the end is known.
+    pub(crate) ends: CancellationToken,
 }
 
 impl Scripted {
@@ -29,6 +31,7 @@ impl Scripted {
         Arc::new(Self {
             state: Mutex::new(state),
             told: Mutex::new(Vec::new()),
+            ends: CancellationToken::new(),
         })
     }
 
@@ -59,6 +62,11 @@ impl Control for Scripted {
             return ControlReply::Refused("too nice".into());
         }
         self.apply(&command);
+        if command == ControlCommand::Panic {
+            self.ends.cancel();
+            // The process is on its way out meanwhile.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.told
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -169,7 +177,7 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let socket = CommandSocket::bind(&directory.path().join("sock"), false).unwrap();
         let migration = Scripted::new(sample());
-        let cancel = CancellationToken::new();
+        let cancel = migration.ends.clone();
         let task = tokio::spawn(socket.serve(Arc::clone(&migration), rules(), scene(), cancel.clone()));
         Self {
             directory,
@@ -249,6 +257,15 @@ async fn several_lines_are_answered_in_order_and_the_last_may_lack_its_end() {
             .await,
         "1000\nunknown command: brew\n1500\n"
     );
+    server.stop().await;
+}
+
+/// The answer was lost when the process ended first.
+#[tokio::test]
+async fn whoever_ends_it_is_answered() {
+    let server = Server::start();
+    let answer = server.talk("panic=orders\n", false).await;
+    assert!(answer.contains("aborted without cleanup"), "{answer:?}");
     server.stop().await;
 }
 
