@@ -141,7 +141,8 @@ pub trait Session: Send {
     /// The fingerprint of the range's rows, if these are fewer than `cap`.
     fn digest<'a>(&'a mut self, range: &'a KeyRange, cap: u64) -> BoxFuture<'a, Result<Digested, SideError>>;
 
-    /// The fingerprints of several ranges, in their order: one statement each, unless the server can answer at once.
+    /// The fingerprints of several ranges of one partition, in their order: one statement each, unless the server can answer
+    /// at once.
     fn digests<'a>(
         &'a mut self,
         ranges: &'a [KeyRange],

@@ -189,17 +189,8 @@ fn unknown(summary: &JobSummary, text: &mut String) {
         return;
     }
     let _ = writeln!(text, "  {} ranges are unknown:", count(summary.unknown));
-    for range in summary.unknown_ranges.iter().take(SHOWN) {
-        let end = |key: &Option<changeling_differ::model::Key>| {
-            key.as_ref().map_or_else(|| "…".to_owned(), ToString::to_string)
-        };
-        let _ = writeln!(
-            text,
-            "    {} to {}: {}",
-            end(&range.after),
-            end(&range.to),
-            range.reason
-        );
+    for unknown in summary.unknown_ranges.iter().take(SHOWN) {
+        let _ = writeln!(text, "    {}: {}", unknown.range, unknown.reason);
     }
 }
 

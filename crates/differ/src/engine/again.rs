@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{DifferenceSink, JobSummary, Key, NodeSummary, SinkError, UnknownRange, Verdict};
+use crate::range::KeyRange;
 use crate::side::{Canceller, Session, SideError};
 
 use super::collector::{Outlet, Records, SharedTally, collect};
@@ -188,8 +189,7 @@ fn summary(
         .unknown
         .into_iter()
         .map(|reason| UnknownRange {
-            after: None,
-            to: None,
+            range: KeyRange::ALL,
             reason,
         })
         .collect();

@@ -180,6 +180,7 @@ async fn run(
     let mut opening = Opening::of(
         &earlier,
         subject.sides.len(),
+        &subject.shape.partitions,
         keeps_journal.then(|| outlet.clone()),
     );
     opening.throttle = throttle.as_ref().map(Throttle::board);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::watch;
 
 use crate::journal::{Gap, Prior};
-use crate::range::KeyRange;
+use crate::range::{KeyRange, Partition};
 use crate::throttle::Board;
 
 use super::collector::Outlet;
@@ -26,14 +26,12 @@ pub(super) struct Opening {
 
 impl Opening {
     /// With what earlier runs have established; everything, if there were none.
-    pub(super) fn of(prior: &Prior, nodes: usize, journal: Option<Outlet>) -> Self {
+    pub(super) fn of(prior: &Prior, nodes: usize, partitions: &[Partition], journal: Option<Outlet>) -> Self {
         let mut rows = prior.rows.clone();
         rows.resize(nodes, 0);
-        let gaps = if prior.sittings.is_empty() {
-            VecDeque::from([Gap {
-                index: 0,
-                range: KeyRange::ALL,
-            }])
+        let gaps: VecDeque<Gap> = if prior.sittings.is_empty() {
+            let whole = |range| Gap { index: 0, range };
+            KeyRange::all_of(partitions).into_iter().map(whole).collect()
         } else {
             prior.gaps.clone().into()
         };

@@ -89,8 +89,8 @@ impl Sieve {
         }
         let run = self.run.get_or_insert_with(|| Run {
             range: KeyRange {
-                after: part.after,
                 to: None,
+                ..part.clone()
             },
             rows: vec![0; digests.len()],
             digests: vec![Vec::new(); digests.len()],
@@ -166,6 +166,7 @@ mod tests {
         KeyRange {
             after: key(after),
             to: key(to),
+            ..KeyRange::ALL
         }
     }
 

@@ -415,8 +415,7 @@ impl DiffSupervisor {
         self.state.unknown += 1;
         if self.state.unknown_ranges.len() < JobSummary::SHOWN_UNKNOWN {
             self.state.unknown_ranges.push(UnknownRange {
-                after: range.after.clone(),
-                to: range.to.clone(),
+                range: range.clone(),
                 reason: why.to_owned(),
             });
         }

@@ -151,6 +151,9 @@ impl JobIdentity {
         if key(is) != key(was) {
             changes.push(format!("the key was ({}), and is ({})", key(was), key(is)));
         }
+        if is.partitions != was.partitions {
+            changes.push("the partitions in which the table is compared are not those that they were".into());
+        }
         if changes.len() == count {
             changes.push("the table's definition changed".into());
         }

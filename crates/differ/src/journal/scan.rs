@@ -164,7 +164,10 @@ pub(super) fn scan(mut input: impl BufRead) -> Result<Scanned, ScanError> {
         let foreign = |message: String| ScanError::Foreign { line, message };
         let entry: Frame = serde_json::from_slice(document).map_err(|error| foreign(error.to_string()))?;
         match (entry, head.is_some()) {
-            (Entry::Head(first), false) => head = Some(*first),
+            (Entry::Head(first), false) => {
+                prior.tiling = Tiling::of(&first.identity.shape.partitions);
+                head = Some(*first);
+            }
             (Entry::Sitting { began }, true) => prior.sit(began),
             (Entry::Finding { .. }, true) => {}
             (Entry::Done(done), true) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use changeling_core::ident::TableName;
 use jiff::Timestamp;
 use proptest::prelude::*;
+use rstest::rstest;
 
 use super::entry::{Chain, DoneBlock, EntryRef, FORMAT, Head};
 use super::scan::{Prior, Replay, Scanned, scan};
@@ -14,7 +15,12 @@ use crate::model::{
     Cell, ColumnShape, Comparison, Dialect, Difference, Finding, Generation, Identity, Image, Key,
     KeyIdentity, KeySource, NodeName, Present, Row, TableShape, Unsettled, ValueKind,
 };
-use crate::range::KeyRange;
+use crate::range::{KeyRange, Partition};
+
+/// Keys below half of all are in the first, the others in the second.
+fn halves() -> Vec<Partition> {
+    vec![Partition::new("first"), Partition::new("second")]
+}
 
 fn identity() -> JobIdentity {
     let column = |name: &str| ColumnShape {
@@ -41,6 +47,7 @@ fn identity() -> JobIdentity {
             key_source: KeySource::PrimaryKey,
             key_identity: KeyIdentity::Value,
             ignored: vec![],
+            partitions: vec![],
         },
         comparison: Comparison::Exact,
         table_filter: None,
@@ -75,8 +82,16 @@ fn difference(number: u16) -> Finding {
 
 /// Keys of a range, out of `0..keys`.
 fn keys_of(range: &KeyRange, keys: u16) -> std::ops::Range<u16> {
-    let from = range.after.as_ref().map_or(0, |after| number(after) + 1);
-    let to = range.to.as_ref().map_or(keys, |to| number(to) + 1);
+    let [first, second] = &halves()[..] else {
+        unreachable!()
+    };
+    let (start, end) = match &range.partition {
+        Some(partition) if partition == first => (0, keys / 2),
+        Some(partition) if partition == second => (keys / 2, keys),
+        _ => (0, keys),
+    };
+    let from = range.after.as_ref().map_or(start, |after| number(after) + 1);
+    let to = range.to.as_ref().map_or(end, |to| number(to) + 1);
     from..to.max(from)
 }
 
@@ -186,13 +201,15 @@ impl Run<'_> {
     }
 }
 
-fn started() -> (Vec<u8>, Chain) {
+fn started(partitions: &[Partition]) -> (Vec<u8>, Chain) {
     let (mut bytes, mut chain) = (Vec::new(), Chain::default());
+    let mut identity = identity();
+    identity.shape.partitions = partitions.to_vec();
     let head = Head {
         format: FORMAT,
         tool: "a test".into(),
         report: "r.ndjson".into(),
-        identity: identity(),
+        identity,
     };
     chain.write(&mut bytes, &EntryRef::Head(&head)).unwrap();
     (bytes, chain)
@@ -217,7 +234,7 @@ fn gone_on<'a>(
     let mut prior = scanned.prior.clone();
     if prior.sittings.is_empty() {
         // As a journal whose first run has not begun.
-        prior.gaps = super::tiling::Tiling::default().gaps();
+        prior.gaps = super::tiling::Tiling::of(&scanned.head.identity.shape.partitions).gaps();
     }
     run.all(&prior);
     run
@@ -271,11 +288,13 @@ fn finished_before(bytes: &[u8], cut: usize) -> (u64, BTreeSet<u16>) {
     (ranges, found)
 }
 
-#[test]
-fn cut_at_any_byte_nothing_is_lost_and_nothing_unfinished_counts() {
+#[rstest]
+fn cut_at_any_byte_nothing_is_lost_and_nothing_unfinished_counts(
+    #[values(vec![], halves())] partitions: Vec<Partition>,
+) {
     const KEYS: u16 = 60;
     let numbers = [7, 3, 0, 250, 91, 12, 5, 33, 200, 1, 64, 128, 17];
-    let (bytes, chain) = started();
+    let (bytes, chain) = started(&partitions);
     let first_line = bytes.len();
     let mut run = Run {
         bytes,
@@ -289,7 +308,7 @@ fn cut_at_any_byte_nothing_is_lost_and_nothing_unfinished_counts() {
         read: 0,
     };
     let all = Prior {
-        gaps: super::tiling::Tiling::default().gaps(),
+        gaps: super::tiling::Tiling::of(&partitions).gaps(),
         ..Prior::default()
     };
     run.all(&all);
@@ -321,8 +340,9 @@ proptest! {
         keys in 0u16..150,
         runs in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), any::<prop::sample::Index>(), any::<bool>()), 0..5),
         last in prop::collection::vec(any::<u8>(), 1..40),
+        partitioned in prop::sample::select(vec![vec![], halves()]),
     ) {
-        let (mut bytes, _) = started();
+        let (mut bytes, _) = started(&partitioned);
         let first_line = bytes.len();
         for (numbers, cut, unknown) in &runs {
             let scanned = scan(&bytes[..]).unwrap();
@@ -344,7 +364,7 @@ proptest! {
         kind in 0..3,
     ) {
         const KEYS: u16 = 50;
-        let (bytes, _) = started();
+        let (bytes, _) = started(&[]);
         let first_line = bytes.len();
         let whole = gone_on(bytes.clone(), &scan(&bytes[..]).unwrap(), &numbers, KEYS, false).bytes;
         let mut damaged = whole.clone();
@@ -370,7 +390,8 @@ proptest! {
 
     #[test]
     fn keys_come_back_as_they_were(parts in prop::collection::vec(any::<String>(), 1..4), more in any::<Option<String>>()) {
-        let range = KeyRange { after: Some(Key::of(parts)), to: more.map(|text| Key::of([text])) };
+        let partition = more.as_deref().map(Partition::new);
+        let range = KeyRange { partition, after: Some(Key::of(parts)), to: more.map(|text| Key::of([text])) };
         let done = DoneBlock {
             block: u64::MAX, gap: 0, range, at: Timestamp::UNIX_EPOCH, rows: vec![u64::MAX], mismatch: true, left_out: false, settled: 0,
         };

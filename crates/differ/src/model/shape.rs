@@ -3,6 +3,8 @@
 use changeling_core::ident::TableName;
 use serde::{Deserialize, Serialize};
 
+use crate::range::Partition;
+
 /// Whose SQL is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -122,6 +124,10 @@ pub struct TableShape {
     pub key_identity: KeyIdentity,
     /// Names of columns that exist and are not compared, because the operator said so.
     pub ignored: Vec<String>,
+    /// The parts in which it is compared, one after the other: all that it has, on every node. Empty if it is compared as a
+    /// whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<Partition>,
 }
 
 impl TableShape {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::cell::Key;
 use super::node::NodeName;
 use super::verdict::Verdict;
+use crate::range::KeyRange;
 
 /// What was counted on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +21,9 @@ pub struct NodeSummary {
 /// A part of the key space about which nothing is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnknownRange {
-    /// Rows after this key; `None` for the beginning.
-    pub after: Option<Key>,
-    /// Rows up to this key, which is inside; `None` for the end.
-    pub to: Option<Key>,
+    /// Which.
+    #[serde(flatten)]
+    pub range: KeyRange,
     /// Why, in words, with the node's name.
     pub reason: String,
 }

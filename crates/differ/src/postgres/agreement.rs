@@ -1,12 +1,13 @@
 //! What several nodes' tables have in common: the shape that is compared, and each node's own plan for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     ColumnShape, Comparison, Dialect, Generation, Identity, KeyIdentity, KeySource, NodeName, TableShape,
 };
 
 use super::catalog::{PgColumn, PgKey, PgTable};
+use super::partition::CommonPartitions;
 use super::plan::{HashInput, Numbers, PlannedColumn, PlannedKey, RowHash, TablePlan, WalkOrder};
 
 /// Why the tables cannot be compared.
@@ -107,6 +108,7 @@ pub(super) fn agree(
         notes.extend(out_of_reach(tables, &compared));
     }
     let order = walk_order(tables, &key, &mut notes);
+    let common = CommonPartitions::of(tables, order, &mut notes);
     let shape = TableShape {
         dialect: Dialect::Postgres,
         name: tables[0].name.clone(),
@@ -126,11 +128,15 @@ pub(super) fn agree(
             WalkOrder::Bytes => KeyIdentity::Text,
         },
         ignored,
+        partitions: common.partitions,
     };
-    let plans = tables
+    let mut plans: Vec<TablePlan> = tables
         .iter()
         .map(|table| plan(table, tables, &shape, order, terms))
         .collect();
+    for (plan, sources) in plans.iter_mut().zip(common.sources) {
+        plan.partitions = sources;
+    }
     Ok((plans, notes))
 }
 
@@ -393,6 +399,7 @@ fn plan(
     TablePlan {
         shape: shape.clone(),
         source: table.source.clone(),
+        partitions: BTreeMap::new(),
         columns,
         key,
         order,

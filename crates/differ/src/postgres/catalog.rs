@@ -7,6 +7,7 @@ use crate::side::{SideError, SideErrorKind};
 
 use super::connect::PgConnection;
 use super::ident::quote_table;
+use super::partition::{PgPartition, leaves};
 use super::plan::{Numbers, TextForm};
 
 /// Oids from here on are users' objects.
@@ -24,6 +25,8 @@ pub(super) struct PgTable {
     pub(super) keys: Vec<PgKey>,
     /// Planner's estimate, negative if there never was one.
     pub(super) estimate: f64,
+    /// Its leaves, if it is partitioned.
+    pub(super) partitions: Option<Vec<PgPartition>>,
     pub(super) utf8: bool,
     pub(super) commit_times: bool,
     pub(super) notes: Vec<String>,
@@ -164,6 +167,7 @@ impl PgTable {
             columns: columns(connection, oid).await?,
             keys: keys(connection, oid).await?,
             estimate: row.get(2),
+            partitions: None,
             utf8: row.get::<_, String>(4) == "UTF8",
             commit_times: row.get::<_, Option<bool>>(5).unwrap_or(false) && kind != "f",
             notes,
@@ -171,6 +175,7 @@ impl PgTable {
         };
         if kind == "p" {
             table.estimate = partitions_estimate(connection, oid).await?;
+            table.partitions = Some(leaves(connection, oid).await?);
         }
         Ok(table)
     }

@@ -194,7 +194,8 @@ async fn keepers(
 /// Has the server read the statements, so that a filter with a mistake in it is refused and not unknown.
 async fn check_statements(connection: &mut PgConnection, plan: &TablePlan) -> Result<(), SideError> {
     connection.search(&plan.search_path).await?;
-    for text in [plan.digest(RangeForm::CLOSED, 1), plan.rows()] {
+    let range = RangeForm::closed(plan.shape.partitions.first());
+    for text in [plan.digest(range, 1), plan.rows()] {
         connection.prepare(&text).await?;
     }
     connection.search(&[]).await
@@ -309,11 +310,12 @@ impl Side for PgSide {
     fn statements(&self) -> Vec<(&'static str, String)> {
         const ROWS: u64 = 100_000;
         let plan = &self.plan;
+        let range = RangeForm::closed(plan.shape.partitions.first());
         vec![
-            ("end of a block", plan.step(RangeForm::CLOSED, ROWS)),
-            ("digest of a range", plan.digest(RangeForm::CLOSED, 4 * ROWS)),
-            ("cuts of a range", plan.cuts(RangeForm::CLOSED, ROWS / 16, 16)),
-            ("keys and hashes of a range", plan.key_digests(RangeForm::CLOSED)),
+            ("end of a block", plan.step(range, ROWS)),
+            ("digest of a range", plan.digest(range, 4 * ROWS)),
+            ("cuts of a range", plan.cuts(range, ROWS / 16, 16)),
+            ("keys and hashes of a range", plan.key_digests(range)),
             ("rows by key", plan.rows()),
             ("versions by key", plan.versions()),
         ]
@@ -323,7 +325,8 @@ impl Side for PgSide {
         const ROWS: u64 = 100_000;
         async move {
             let mut connection = self.server.connect(&self.plan.search_path).await?;
-            let all = RangeForm::from(&KeyRange::ALL);
+            let all = KeyRange::all_of(&self.plan.shape.partitions);
+            let all = RangeForm::from(&all[0]);
             let statements = [
                 ("end of the first block", self.plan.step(all, ROWS)),
                 ("digest of the first block", self.plan.digest(all, ROWS)),

@@ -15,6 +15,7 @@ mod ident;
 mod identity;
 mod options;
 mod origin;
+mod partition;
 mod password_file;
 mod plan;
 mod probe;

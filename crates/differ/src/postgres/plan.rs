@@ -1,6 +1,9 @@
 //! What is known about comparing one table once all nodes have agreed: expressions and session settings.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Comparison, TableShape, ValueKind};
+use crate::range::Partition;
 
 use super::ident::quote;
 
@@ -135,6 +138,8 @@ pub(super) struct TablePlan {
     pub(super) shape: TableShape,
     /// This node's table, quoted, with `ONLY` where children must not be read.
     pub(super) source: String,
+    /// What is read instead where a range is of one partition.
+    pub(super) partitions: BTreeMap<Partition, String>,
     /// Columns in the shape's order.
     pub(super) columns: Vec<PlannedColumn>,
     /// The key's columns in key order.

@@ -98,15 +98,15 @@ impl PgSession {
             .await
     }
 
-    /// Of ranges with two ends, in one statement.
+    /// Of ranges with two ends and of one partition, in one statement.
     async fn digests_of_closed(
         &mut self,
         ranges: &[&KeyRange],
         cap: u64,
     ) -> Result<Vec<Digested>, SideError> {
-        if ranges.is_empty() {
+        let Some(KeyRange { partition, .. }) = ranges.first() else {
             return Ok(vec![]);
-        }
+        };
         let ends = |end: fn(&KeyRange) -> &Option<Key>| {
             let keys = ranges.iter().filter_map(|range| end(range).as_ref());
             arrays(keys, self.plan.key.len())
@@ -115,7 +115,7 @@ impl PgSession {
         texts.extend(ends(|range| &range.to));
         let parameters: Vec<&(dyn ToSql + Sync)> =
             texts.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-        let text = self.plan.digests(cap);
+        let text = self.plan.digests(partition.as_ref(), cap);
         let rows = self.all(&text, &parameters).await?;
         let node = self.connection.node();
         if rows.len() != ranges.len() {

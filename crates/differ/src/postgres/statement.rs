@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::model::KeyIdentity;
-use crate::range::KeyRange;
+use crate::range::{KeyRange, Partition};
 
 use super::ident::{quote, quote_text};
 use super::plan::{HashInput, PlannedColumn, RowHash, TablePlan, WalkOrder};
@@ -29,26 +29,31 @@ pub(super) fn range_parameters(range: &KeyRange) -> Vec<&str> {
 
 /// What of a range decides about a statement's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct RangeForm {
+pub(super) struct RangeForm<'a> {
+    partition: Option<&'a Partition>,
     after: bool,
     to: bool,
 }
 
-impl From<&KeyRange> for RangeForm {
-    fn from(range: &KeyRange) -> Self {
+impl<'a> From<&'a KeyRange> for RangeForm<'a> {
+    fn from(range: &'a KeyRange) -> Self {
         Self {
+            partition: range.partition.as_ref(),
             after: range.after.is_some(),
             to: range.to.is_some(),
         }
     }
 }
 
-impl RangeForm {
+impl<'a> RangeForm<'a> {
     /// Both ends closed: for `--explain`.
-    pub(super) const CLOSED: Self = Self {
-        after: true,
-        to: true,
-    };
+    pub(super) fn closed(partition: Option<&'a Partition>) -> Self {
+        Self {
+            partition,
+            after: true,
+            to: true,
+        }
+    }
 }
 
 /// The hash of a number of 32 bits or fewer, with the hash of what comes before it as seed.
@@ -71,12 +76,12 @@ pub(crate) fn same_text(one: &str, other: &str) -> String {
 impl TablePlan {
     /// The key at the end of a block. Its text is made outside: inside it would be made of every row that is passed
     /// over, which takes longer than everything else.
-    pub(super) fn step(&self, range: RangeForm, rows: u64) -> String {
+    pub(super) fn step(&self, range: RangeForm<'_>, rows: u64) -> String {
         format!(
             "SELECT {} FROM (SELECT {} FROM {} AS t{} ORDER BY {} OFFSET {} LIMIT 1) AS q",
             self.numbered(|index| format!("q.k{index}::text")),
             self.key_columns(),
-            self.source,
+            self.source_of(range.partition),
             self.within(range),
             self.key_order(),
             rows.saturating_sub(1),
@@ -84,32 +89,32 @@ impl TablePlan {
     }
 
     /// Every `every`-th key.
-    pub(super) fn cuts(&self, range: RangeForm, every: u64, limit: u64) -> String {
+    pub(super) fn cuts(&self, range: RangeForm<'_>, every: u64, limit: u64) -> String {
         format!(
             "SELECT {} FROM (SELECT {}, pg_catalog.row_number() OVER (ORDER BY {}) AS n \
              FROM {} AS t{}) AS q WHERE n % {every} = 0 ORDER BY n LIMIT {limit}",
             self.numbered(|index| format!("q.k{index}::text")),
             self.key_columns(),
             self.key_order(),
-            self.source,
+            self.source_of(range.partition),
             self.within(range),
         )
     }
 
     /// Count, exclusive or and sum over a range. `OFFSET 0` keeps the hash from being computed for each aggregate.
-    pub(super) fn digest(&self, range: RangeForm, cap: u64) -> String {
+    pub(super) fn digest(&self, range: RangeForm<'_>, cap: u64) -> String {
         format!(
             "SELECT pg_catalog.count(*), coalesce(pg_catalog.bit_xor(h), 0), coalesce(pg_catalog.sum(h), 0)::text \
              FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap} OFFSET 0) AS q",
             self.row_hash(),
-            self.source,
+            self.source_of(range.partition),
             self.within(range),
         )
     }
 
     /// The same over many ranges with two ends, one by one: the first parameters are the keys after which they begin, an
     /// array for each of the key's columns, the others those with which they end.
-    pub(super) fn digests(&self, cap: u64) -> String {
+    pub(super) fn digests(&self, partition: Option<&Partition>, cap: u64) -> String {
         let arrays: Vec<String> = (1..=2 * self.key.len())
             .map(|number| format!("${number}::text[]"))
             .collect();
@@ -130,25 +135,25 @@ impl TablePlan {
              FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap} OFFSET 0) AS r) AS d ORDER BY q.i",
             arrays.join(", "),
             self.row_hash(),
-            self.source,
+            self.source_of(partition),
             self.filtered(vec![after_that, up_to_that]),
         )
     }
 
     /// Keys and hashes in the order of the keys' bytes.
-    pub(super) fn key_digests(&self, range: RangeForm) -> String {
+    pub(super) fn key_digests(&self, range: RangeForm<'_>) -> String {
         let texts = self.numbered(|index| format!("{} AS k{index}", self.key_text(index - 1, "t")));
         let order = self.numbered(|index| self.by_bytes(&format!("k{index}")));
         format!(
             "SELECT {}, h FROM (SELECT {texts}, {} AS h FROM {} AS t{} OFFSET 0) AS q ORDER BY {order}",
             self.numbered(|index| format!("k{index}")),
             self.row_hash(),
-            self.source,
+            self.source_of(range.partition),
             self.within(range),
         )
     }
 
-    /// Whole rows by key. Not filtered: a row that the filter hides on one node only is there all the same.
+    /// Whole rows by key, of whatever partition. Not filtered: a row that the filter hides on one node only is there all the same.
     pub(super) fn rows(&self) -> String {
         let (times, from_times) = if self.commit_times {
             (
@@ -177,6 +182,14 @@ impl TablePlan {
         )
     }
 
+    /// A partition that the plan does not know would be read as the whole table: more rows than are meant, which differ from
+    /// the other node's and are then looked at by key.
+    fn source_of(&self, partition: Option<&Partition>) -> &str {
+        let partition = partition.and_then(|partition| self.partitions.get(partition));
+        partition.unwrap_or(&self.source)
+    }
+
+    /// In the whole table: a row may be in another partition on another node.
     fn looked_up(&self) -> String {
         let parameters = self.numbered(|index| format!("${index}::text[]"));
         let names = self.numbered(|index| format!("k{index}"));
@@ -239,7 +252,7 @@ impl TablePlan {
         }
     }
 
-    fn within(&self, range: RangeForm) -> String {
+    fn within(&self, range: RangeForm<'_>) -> String {
         let mut predicates = Vec::with_capacity(3);
         let mut parameter = 0;
         for (there, comparison) in [(range.after, ">"), (range.to, "<=")] {

@@ -48,6 +48,7 @@ pub(super) fn header(nodes: &[&str]) -> JobHeader {
             key_source: KeySource::PrimaryKey,
             key_identity: KeyIdentity::Value,
             ignored: Vec::new(),
+            partitions: Vec::new(),
         },
         comparison: Comparison::Exact,
         started: "2026-07-01T10:00:00Z".parse().unwrap(),

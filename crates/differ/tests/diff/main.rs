@@ -9,6 +9,7 @@ mod inflight;
 mod kindness;
 mod mutation;
 mod mysql;
+mod partitions;
 mod parts;
 mod resume;
 mod supervision;

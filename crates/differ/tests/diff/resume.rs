@@ -15,11 +15,17 @@ use changeling_differ::side::{
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{Kept, Outcome, Running, World, host, subject, world_or_skip};
 
 const FILL: &str = "CREATE TABLE t (id int PRIMARY KEY, a text); \
+    INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 20000) AS i";
+/// The same rows, those below 8000 apart from the others.
+const FILL_PARTITIONS: &str = "CREATE TABLE t (id int PRIMARY KEY, a text) PARTITION BY RANGE (id); \
+    CREATE TABLE high PARTITION OF t FOR VALUES FROM (8000) TO (MAXVALUE); \
+    CREATE TABLE low PARTITION OF t FOR VALUES FROM (MINVALUE) TO (8000); \
     INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 20000) AS i";
 const CHANGES: &str = "UPDATE t SET a = 'x' WHERE id % 97 = 0; DELETE FROM t WHERE id BETWEEN 9000 AND 9020; \
     INSERT INTO t SELECT i, 'more' FROM generate_series(20001, 20030) AS i";
@@ -135,8 +141,16 @@ impl Session for WatchedSession {
 /// The ids of a range.
 fn numbers(range: &KeyRange) -> std::ops::Range<u64> {
     let number = |key: &Key| key.0[0].parse::<u64>().unwrap();
-    let from = range.after.as_ref().map_or(0, |after| number(after) + 1);
-    from..range.to.as_ref().map_or(u64::MAX, |to| number(to) + 1)
+    let (start, end) = match range.partition.as_ref().map(ToString::to_string).as_deref() {
+        Some("\"public\".\"low\"") => (0, 8_000),
+        Some("\"public\".\"high\"") => (8_000, u64::MAX),
+        other => {
+            assert_eq!(other, None);
+            (0, u64::MAX)
+        }
+    };
+    let from = range.after.as_ref().map_or(start, |after| number(after) + 1);
+    from..range.to.as_ref().map_or(end, |to| number(to) + 1)
 }
 
 /// Ranges that a journal says are done.
@@ -224,10 +238,13 @@ fn assert_only_the_rest(before: &[std::ops::Range<u64>], watch: &Watch) {
     }
 }
 
+#[rstest]
+#[case::table(FILL)]
+#[case::partitions(FILL_PARTITIONS)]
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_a_cancelled_comparison_goes_on_where_it_was() {
+async fn p8_a_cancelled_comparison_goes_on_where_it_was(#[case] fill: &str) {
     let world = world_or_skip!(2).with_ranges(500, 50);
-    world.all(FILL).await;
+    world.all(fill).await;
     world.on(2, CHANGES).await;
     let whole = world.diff().await;
     let desk = Desk::new(world).await;
@@ -279,10 +296,13 @@ async fn p8_a_cancelled_comparison_goes_on_where_it_was() {
     assert_eq!(third.summary.nodes, was.nodes);
 }
 
+#[rstest]
+#[case::table(FILL)]
+#[case::partitions(FILL_PARTITIONS)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_unknown_is_compared_again_and_nothing_else() {
+async fn what_was_unknown_is_compared_again_and_nothing_else(#[case] fill: &str) {
     let world = world_or_skip!(2).with_ranges(500, 50);
-    world.all(FILL).await;
+    world.all(fill).await;
     let desk = Desk::new(world).await;
     let broken = Watch {
         broken: Some(7777),

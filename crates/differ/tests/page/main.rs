@@ -42,6 +42,7 @@ fn header() -> JobHeader {
             key_source: KeySource::PrimaryKey,
             key_identity: KeyIdentity::Value,
             ignored: Vec::new(),
+            partitions: Vec::new(),
         },
         comparison: Comparison::Exact,
         started: "2026-07-01T10:00:00Z".parse().unwrap(),

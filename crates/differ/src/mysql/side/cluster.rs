@@ -209,6 +209,7 @@ fn agree(tables: &[MySqlTable], terms: &MySqlTerms) -> Result<Agreed, Disagreeme
         },
         columns,
         ignored,
+        partitions: Vec::new(),
     };
     Ok((shape, key, notes))
 }
