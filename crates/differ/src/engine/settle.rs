@@ -103,6 +103,8 @@ impl From<SideError> for Unfinished {
 
 /// A key whose rows differ, as last read.
 struct Suspect {
+    /// Where it stands in its batch.
+    place: usize,
     key: Key,
     rows: Vec<Option<FetchedRow>>,
     /// Rounds in a row in which nothing had changed.
@@ -156,7 +158,8 @@ impl Suspect {
 }
 
 impl Settling<'_> {
-    /// Looks at all of them; after each batch `handed_over` is told its last key. `keys` are sorted.
+    /// Looks at all of them. `handed_over` is told how far it has come: whatever ends this, nothing up to that key is left to
+    /// be handed over, and nothing after it has been. `keys` are sorted.
     pub(super) async fn settle(
         &self,
         sessions: &mut [Box<dyn Session>],
@@ -166,7 +169,7 @@ impl Settling<'_> {
         let mut rest = keys;
         while !rest.is_empty() {
             let batch = &rest[..self.batch.get().min(rest.len())];
-            let (done, after) = rest.split_at(self.settle_batch(sessions, batch).await?);
+            let (done, after) = rest.split_at(self.settle_batch(sessions, batch, &handed_over).await?);
             if let Some(last) = done.last() {
                 handed_over(last);
             }
@@ -180,6 +183,7 @@ impl Settling<'_> {
         &self,
         sessions: &mut [Box<dyn Session>],
         batch: &[Key],
+        handed_over: impl Fn(&Key),
     ) -> Result<usize, Unfinished> {
         let mut open = read(sessions, batch.to_vec(), self.batch.budget).await?;
         let done = open.len();
@@ -187,9 +191,10 @@ impl Settling<'_> {
         self.drop_equal(&mut open);
         self.name_by_first_row(&mut open);
         let mut replayed = true;
+        let mut settled = Vec::new();
         for round in 0..self.recheck.rounds.get() {
             if open.is_empty() {
-                return Ok(done);
+                break;
             }
             let fence = self.fence(sessions).await?;
             replayed = fence != Fence::NotPassed;
@@ -200,7 +205,7 @@ impl Settling<'_> {
                 let (sure, unsure): (Vec<Suspect>, Vec<Suspect>) =
                     open.into_iter().partition(|suspect| suspect.stable >= needed);
                 open = unsure;
-                self.hand_over(sure, None).await?;
+                settled.extend(sure.into_iter().map(|suspect| (suspect, None)));
             }
             if changed > 0 && !open.is_empty() {
                 tokio::time::sleep(self.recheck.pause.saturating_mul(1 << round.min(16))).await;
@@ -211,7 +216,14 @@ impl Settling<'_> {
         } else {
             Unsettled::NotReplayed
         };
-        self.hand_over(open, Some(why)).await?;
+        settled.extend(open.into_iter().map(|suspect| (suspect, Some(why))));
+        // In the order of keys, and only now: a node that is lost in a later round has the whole batch looked at again.
+        settled.sort_by_key(|(suspect, _)| suspect.place);
+        for (suspect, unsettled) in settled {
+            let key = &batch[suspect.place];
+            self.hand_over(suspect, unsettled).await?;
+            handed_over(key);
+        }
         Ok(done)
     }
 
@@ -240,26 +252,17 @@ impl Settling<'_> {
         });
     }
 
-    async fn hand_over(
-        &self,
-        suspects: Vec<Suspect>,
-        unsettled: Option<Unsettled>,
-    ) -> Result<(), Unfinished> {
-        for suspect in suspects {
-            let texts = suspect.key_texts(self.shape);
-            if texts.windows(2).any(|pair| pair[0] != pair[1]) {
-                self.tally.find_other_text();
-            }
-            if let Some(finding) = self.judge.judge(suspect.difference(), unsettled) {
-                self.outlet
-                    .deliver(finding)
-                    .await
-                    .map_err(|_| Unfinished::Closed)?;
-            } else {
-                self.tally.leave_out();
-            }
+    async fn hand_over(&self, suspect: Suspect, unsettled: Option<Unsettled>) -> Result<(), Unfinished> {
+        let texts = suspect.key_texts(self.shape);
+        if texts.windows(2).any(|pair| pair[0] != pair[1]) {
+            self.tally.find_other_text();
         }
-        Ok(())
+        let Some(finding) = self.judge.judge(suspect.difference(), unsettled) else {
+            self.tally.leave_out();
+            return Ok(());
+        };
+        let delivered = self.outlet.deliver(finding).await;
+        delivered.map_err(|_| Unfinished::Closed)
     }
 
     /// Waits until what every node has committed until now has arrived where it is to arrive.
@@ -309,7 +312,9 @@ async fn read(
     let mut suspects: Vec<Suspect> = keys
         .into_iter()
         .take(read)
-        .map(|key| Suspect {
+        .enumerate()
+        .map(|(place, key)| Suspect {
+            place,
             key,
             rows: Vec::with_capacity(columns.len()),
             stable: 0,
@@ -373,7 +378,10 @@ async fn look_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> 
     let count = changed.len();
     // Not bounded in bytes: the same rows have just been held.
     for (place, suspect) in changed.into_iter().zip(read(sessions, again, usize::MAX).await?) {
-        open[place] = suspect;
+        open[place] = Suspect {
+            place: open[place].place,
+            ..suspect
+        };
     }
     Ok(count)
 }
@@ -388,7 +396,10 @@ async fn read_again(sessions: &mut [Box<dyn Session>], open: &mut [Suspect]) -> 
         } else {
             changed += 1;
         }
-        *before = now;
+        *before = Suspect {
+            place: before.place,
+            ..now
+        };
     }
     Ok(changed)
 }

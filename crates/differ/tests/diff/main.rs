@@ -13,4 +13,5 @@ mod partitions;
 mod parts;
 mod resume;
 mod supervision;
+mod tampered;
 mod world;

@@ -4,20 +4,15 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use changeling_core::ident::TableName;
 use changeling_differ::engine::{Care, DiffJob, DiffSubject};
 use changeling_differ::journal::{JobIdentity, Journal};
 use changeling_differ::model::{Key, Verdict};
 use changeling_differ::range::KeyRange;
-use changeling_differ::side::{
-    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, ServerPlans, Session, Side, SideError,
-    SideErrorKind, SideIdentity, Vitals,
-};
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use changeling_differ::side::{SideError, SideErrorKind};
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
+use crate::tampered::{Tamper, failure, tampered};
 use crate::world::{Kept, Outcome, Running, World, host, subject, world_or_skip};
 
 const FILL: &str = "CREATE TABLE t (id int PRIMARY KEY, a text); \
@@ -37,104 +32,13 @@ struct Watch {
     broken: Option<u64>,
 }
 
-/// A side that is watched.
-struct Watched {
-    side: Arc<dyn Side>,
-    watch: Watch,
-}
-
-struct WatchedSession {
-    session: Box<dyn Session>,
-    watch: Watch,
-}
-
-impl Side for Watched {
-    fn node(&self) -> &changeling_differ::model::NodeName {
-        self.side.node()
-    }
-
-    fn table(&self) -> &TableName {
-        self.side.table()
-    }
-
-    fn identity(&self) -> SideIdentity {
-        self.side.identity()
-    }
-
-    fn estimate(&self) -> f64 {
-        self.side.estimate()
-    }
-
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SideError>> {
-        Box::pin(async move {
-            let session: Box<dyn Session> = Box::new(WatchedSession {
-                session: self.side.connect().await?,
-                watch: self.watch.clone(),
-            });
-            Ok(session)
-        })
-    }
-
-    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
-        self.side.vitals()
-    }
-
-    fn statements(&self) -> Vec<(&'static str, String)> {
-        self.side.statements()
-    }
-
-    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
-        self.side.plans()
-    }
-}
-
-type Answer<'a, T> = BoxFuture<'a, Result<T, SideError>>;
-
-impl Session for WatchedSession {
-    fn step<'a>(&'a mut self, range: &'a KeyRange, rows: u64) -> Answer<'a, Option<Key>> {
-        self.session.step(range, rows)
-    }
-
-    fn cuts<'a>(&'a mut self, range: &'a KeyRange, every: u64, limit: u64) -> Answer<'a, Vec<Key>> {
-        self.session.cuts(range, every, limit)
-    }
-
-    fn digest<'a>(&'a mut self, range: &'a KeyRange, cap: u64) -> Answer<'a, Digested> {
-        Box::pin(async move {
-            self.watch.digested.lock().unwrap().push(range.clone());
-            if self.watch.broken.is_some_and(|id| numbers(range).contains(&id)) {
-                let node = changeling_differ::model::NodeName::new("n2");
-                return Err(SideError::new(&node, SideErrorKind::Permanent, "it is broken"));
-            }
-            self.session.digest(range, cap).await
-        })
-    }
-
-    fn key_digests<'a>(
-        &'a mut self,
-        range: &'a KeyRange,
-    ) -> Answer<'a, BoxStream<'a, Result<KeyDigest, SideError>>> {
-        self.session.key_digests(range)
-    }
-
-    fn rows<'a>(&'a mut self, keys: &'a [Key]) -> Answer<'a, BoxStream<'a, Result<FetchedRow, SideError>>> {
-        self.session.rows(keys)
-    }
-
-    fn versions<'a>(&'a mut self, keys: &'a [Key]) -> Answer<'a, Option<Vec<Option<RowVersion>>>> {
-        self.session.versions(keys)
-    }
-
-    fn mark(&mut self) -> Answer<'_, Option<Mark>> {
-        self.session.mark()
-    }
-
-    fn passed<'a>(&'a mut self, marks: &'a [Mark]) -> Answer<'a, bool> {
-        self.session.passed(marks)
-    }
-
-    fn canceller(&self) -> Arc<dyn Canceller> {
-        self.session.canceller()
+impl Tamper for Watch {
+    fn digest(&self, range: &KeyRange) -> Result<(), SideError> {
+        self.digested.lock().unwrap().push(range.clone());
+        if self.broken.is_some_and(|id| numbers(range).contains(&id)) {
+            return Err(failure(SideErrorKind::Permanent));
+        }
+        Ok(())
     }
 }
 
@@ -168,12 +72,8 @@ fn done(journal: &Path) -> Vec<std::ops::Range<u64>> {
 }
 
 async fn watched(world: &World, watch: &Watch) -> DiffSubject {
-    let mut subject = subject(world.prepare().await.unwrap(), &world.terms);
-    subject.sides[1] = Arc::new(Watched {
-        side: Arc::clone(&subject.sides[1]),
-        watch: watch.clone(),
-    });
-    subject
+    let subject = subject(world.prepare().await.unwrap(), &world.terms);
+    tampered(subject, Arc::new(watch.clone()))
 }
 
 /// A world, and a place for its journal.

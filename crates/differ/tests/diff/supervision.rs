@@ -5,18 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use changeling_core::ident::TableName;
 use changeling_differ::engine::DiffSubject;
-use changeling_differ::model::{Key, NodeName, Verdict};
+use changeling_differ::model::{Key, Verdict};
 use changeling_differ::range::KeyRange;
-use changeling_differ::side::{
-    Canceller, Digested, FetchedRow, KeyDigest, Mark, RowVersion, ServerPlans, Session, Side, SideError,
-    SideIdentity, Vitals,
-};
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use changeling_differ::side::{RowVersion, SideError, SideErrorKind};
 use tokio_util::sync::CancellationToken;
 
+use crate::tampered::{Tamper, failure, tampered};
 use crate::world::{World, subject, world_or_skip};
 
 const FILL: &str = "CREATE TABLE t (id int PRIMARY KEY, a text); \
@@ -238,124 +233,78 @@ async fn p2_a_range_that_is_too_slow_as_one_is_cut_smaller() {
     assert_ne!(outcome.summary.verdict, Verdict::Differ);
 }
 
-/// A side whose sessions panic a few times: what a defect of ours would do.
-struct Faulty {
-    side: Arc<dyn Side>,
-    panics: Arc<AtomicU32>,
-}
+/// Panics so many times: what a defect of ours would do.
+struct Panics(AtomicU32);
 
-struct FaultySession {
-    session: Box<dyn Session>,
-    panics: Arc<AtomicU32>,
-}
-
-impl Side for Faulty {
-    fn node(&self) -> &NodeName {
-        self.side.node()
-    }
-
-    fn table(&self) -> &TableName {
-        self.side.table()
-    }
-
-    fn identity(&self) -> SideIdentity {
-        self.side.identity()
-    }
-
-    fn estimate(&self) -> f64 {
-        self.side.estimate()
-    }
-
-    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SideError>> {
-        Box::pin(async move {
-            let session: Box<dyn Session> = Box::new(FaultySession {
-                session: self.side.connect().await?,
-                panics: Arc::clone(&self.panics),
-            });
-            Ok(session)
-        })
-    }
-
-    fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>> {
-        self.side.vitals()
-    }
-
-    fn statements(&self) -> Vec<(&'static str, String)> {
-        self.side.statements()
-    }
-
-    fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
-        self.side.plans()
-    }
-}
-
-impl FaultySession {
-    fn maybe_panic(&self) {
+impl Panics {
+    fn maybe(&self) {
         let left = self
-            .panics
+            .0
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         assert!(left.is_err(), "a planned panic");
     }
 }
 
-type Answer<'a, T> = BoxFuture<'a, Result<T, SideError>>;
-
-impl Session for FaultySession {
-    fn step<'a>(&'a mut self, range: &'a KeyRange, rows: u64) -> Answer<'a, Option<Key>> {
-        self.session.step(range, rows)
+impl Tamper for Panics {
+    fn digest(&self, _: &KeyRange) -> Result<(), SideError> {
+        self.maybe();
+        Ok(())
     }
 
-    fn cuts<'a>(&'a mut self, range: &'a KeyRange, every: u64, limit: u64) -> Answer<'a, Vec<Key>> {
-        self.session.cuts(range, every, limit)
-    }
-
-    fn digest<'a>(&'a mut self, range: &'a KeyRange, cap: u64) -> Answer<'a, Digested> {
-        Box::pin(async move {
-            self.maybe_panic();
-            self.session.digest(range, cap).await
-        })
-    }
-
-    fn key_digests<'a>(
-        &'a mut self,
-        range: &'a KeyRange,
-    ) -> Answer<'a, BoxStream<'a, Result<KeyDigest, SideError>>> {
-        self.session.key_digests(range)
-    }
-
-    fn rows<'a>(&'a mut self, keys: &'a [Key]) -> Answer<'a, BoxStream<'a, Result<FetchedRow, SideError>>> {
-        self.session.rows(keys)
-    }
-
-    fn versions<'a>(&'a mut self, keys: &'a [Key]) -> Answer<'a, Option<Vec<Option<RowVersion>>>> {
-        Box::pin(async move {
-            if keys.iter().any(|key| &*key.0[0] == "15003") {
-                self.maybe_panic();
-            }
-            self.session.versions(keys).await
-        })
-    }
-
-    fn mark(&mut self) -> Answer<'_, Option<Mark>> {
-        self.session.mark()
-    }
-
-    fn passed<'a>(&'a mut self, marks: &'a [Mark]) -> Answer<'a, bool> {
-        self.session.passed(marks)
-    }
-
-    fn canceller(&self) -> Arc<dyn Canceller> {
-        self.session.canceller()
+    fn versions(&self, keys: &[Key], _: &mut [Option<RowVersion>]) -> Result<(), SideError> {
+        if keys.iter().any(|key| &*key.0[0] == "15003") {
+            self.maybe();
+        }
+        Ok(())
     }
 }
 
 async fn faulty(world: &World, panics: u32) -> DiffSubject {
-    let mut subject = subject(world.prepare().await.unwrap(), &world.terms);
-    subject.sides[1] = Arc::new(Faulty {
-        side: Arc::clone(&subject.sides[1]),
-        panics: Arc::new(AtomicU32::new(panics)),
-    });
-    subject
+    let subject = subject(world.prepare().await.unwrap(), &world.terms);
+    tampered(subject, Arc::new(Panics(AtomicU32::new(panics))))
+}
+
+/// One row is another at every look, and the connection is lost while it is looked at again.
+#[derive(Default)]
+struct Restless(AtomicU32);
+
+impl Tamper for Restless {
+    fn versions(&self, keys: &[Key], versions: &mut [Option<RowVersion>]) -> Result<(), SideError> {
+        let look = self.0.fetch_add(1, Ordering::SeqCst);
+        let place = keys.iter().position(|key| &*key.0[0] == "1050");
+        if let Some(place) = place {
+            versions[place] = Some(RowVersion(look.to_string().into()));
+        }
+        if look == 2 {
+            return Err(failure(SideErrorKind::Connection));
+        }
+        Ok(())
+    }
+}
+
+/// What was sure before the connection was lost had been handed over, and was a second time when the range was tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_connection_lost_beside_a_restless_row_doubles_no_difference() {
+    let world = world_or_skip!(2).with_ranges(500, 500);
+    world.all(FILL).await;
+    world
+        .on(2, "UPDATE t SET a = 'x' WHERE id BETWEEN 1001 AND 1099")
+        .await;
+    let subject = subject(world.prepare().await.unwrap(), &world.terms);
+    let outcome = world
+        .diff_of(tampered(subject, Arc::new(Restless::default())))
+        .await;
+    let mut keys: Vec<&str> = outcome
+        .findings
+        .iter()
+        .map(|finding| &*finding.difference().key.0[0])
+        .collect();
+    assert_eq!(keys.len(), 99);
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 99);
+    let (summary, state) = (&outcome.summary, &outcome.state);
+    assert_eq!((summary.confirmed, summary.in_flight, state.retries), (98, 1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
