@@ -40,11 +40,12 @@ impl Origins {
     }
 }
 
-/// A subscription's origin is called `pg_` and the subscription's oid.
+/// A subscription's origin is called `pg_` and the subscription's oid. Origins are the server's, subscriptions a database's.
 async fn native(connection: &mut PgConnection) -> Result<BTreeMap<u32, String>, SideError> {
     const NAMES: &str = "SELECT o.roident, coalesce(s.subname::text, o.roname) \
         FROM pg_catalog.pg_replication_origin AS o \
-        LEFT JOIN pg_catalog.pg_subscription AS s ON o.roname = 'pg_' || s.oid";
+        LEFT JOIN pg_catalog.pg_subscription AS s ON o.roname = 'pg_' || s.oid AND s.subdbid = \
+          (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())";
     names(connection, NAMES).await
 }
 
