@@ -23,6 +23,7 @@ use crate::binlog::dump::Dump;
 use crate::binlog::position::{Inquiry, Server};
 use crate::binlog::transaction::{Bounds, Progress, Transactions};
 use crate::binlog::watched::Watched;
+use crate::binlog::witness::{Found, is_heartbeat};
 use crate::error::{ErrorKind, Retry, StreamError};
 use crate::options::{BinlogSourceOptions, PositionBy};
 
@@ -32,6 +33,9 @@ const QUIET_BATCH: Duration = Duration::from_millis(500);
 const STATE_EVERY: Duration = Duration::from_millis(100);
 /// How long a transaction that was read may take to be committed, before its server is taken for another.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
+/// After so long with nothing but signs of life the server is asked whether that is all; a dump thread whose log was reset
+/// under it waits for ever. Asked twice before it is given up: what is asked for may just be on its way.
+const STALL: Duration = Duration::from_secs(10);
 /// First pause before connecting again; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -66,7 +70,25 @@ struct Outlet {
     last_batch: Instant,
     last_state: Instant,
     last_read: Instant,
+    stall: Stall,
     now: StreamState,
+}
+
+/// How long nothing came but signs of life.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    since: Instant,
+    /// When the server had more than it sent, last time it was asked.
+    had_more: bool,
+}
+
+impl Stall {
+    fn none() -> Self {
+        Self {
+            since: Instant::now(),
+            had_more: false,
+        }
+    }
 }
 
 impl BinlogPump {
@@ -90,6 +112,7 @@ impl BinlogPump {
             last_batch: now,
             last_state: now,
             last_read: now,
+            stall: Stall::none(),
             now: StreamState::default(),
         };
         Self {
@@ -188,10 +211,16 @@ impl BinlogPump {
         if let Some((_, former)) = stream.as_ref() {
             same_server(former, &server, &self.at)?;
         }
+        let known = stream
+            .as_ref()
+            .filter(|(_, former)| former.identity == server.identity);
         let at = stream
             .as_ref()
             .map_or(&self.at, |(transactions, _)| transactions.position());
-        let checked = check_patiently(&mut inquiry, at, self.options.by).await;
+        let mut checked = check_patiently(&mut inquiry, at, self.options.by).await;
+        if let (Ok(()), Some((transactions, _))) = (&checked, known) {
+            checked = same_history(&self.options, &mut inquiry, transactions).await;
+        }
         inquiry.close().await;
         checked?;
         let dump = Dump::start(&self.options, &server, at).await?;
@@ -227,6 +256,34 @@ async fn check_patiently(inquiry: &mut Inquiry, at: &Coordinates, by: PositionBy
     }
 }
 
+/// Whether the server still has what was read of it last ([`crate::binlog::witness`]). If the file is gone it cannot be
+/// asked; then the check of the position must do, which has just been made.
+async fn same_history(
+    options: &BinlogSourceOptions,
+    inquiry: &mut Inquiry,
+    transactions: &Transactions,
+) -> Result<(), StreamError> {
+    let witness = transactions.witness();
+    // A stream by file and offset cannot begin beyond 4 GiB.
+    let Some(place) = witness.place().filter(|place| u32::try_from(place.pos).is_ok()) else {
+        return Ok(());
+    };
+    if inquiry.has_purged(&place.file).await? {
+        tracing::warn!(%place, "the log that was read last was purged; nobody can tell whether its server was set back");
+        return Ok(());
+    }
+    let why = match witness.find(options, &inquiry.server, place.clone()).await? {
+        Found::Same => return Ok(()),
+        Found::Another => String::new(),
+        Found::Refused(error) => format!(" ({error})"),
+    };
+    let message = format!(
+        "the server does not have the transaction that was read of it at {place}{why}: it was set back, or its log was \
+         reset, and what happened since then was not read"
+    );
+    Err(StreamError::new(ErrorKind::OtherServer, message))
+}
+
 /// Offsets mean nothing on another server; GTIDs are checked against what it has.
 fn same_server(former: &Server, now: &Server, at: &Coordinates) -> Result<(), StreamError> {
     if at.gtids == Gtids::None && former.identity != now.identity {
@@ -248,11 +305,12 @@ impl Outlet {
         transactions: &mut Transactions,
     ) -> Result<std::convert::Infallible, End> {
         self.last_read = Instant::now();
+        self.stall = Stall::none();
         loop {
             let progress = if transactions.has_inner() {
                 transactions.accept_inner()?
             } else {
-                let event = self.next(dump, transactions).await?;
+                let event = self.next(options, dump, transactions).await?;
                 self.now.events += 1;
                 self.now.bytes += event.len() as u64;
                 transactions.accept(&event)?
@@ -271,7 +329,12 @@ impl Outlet {
     }
 
     /// The next event. If none is there yet, what is whole is delivered before waiting.
-    async fn next(&mut self, dump: &mut Dump, transactions: &mut Transactions) -> Result<Bytes, End> {
+    async fn next(
+        &mut self,
+        options: &BinlogSourceOptions,
+        dump: &mut Dump,
+        transactions: &mut Transactions,
+    ) -> Result<Bytes, End> {
         if let Some(event) = dump.buffered()? {
             return self.read_one(event, transactions);
         }
@@ -288,13 +351,45 @@ impl Outlet {
             tokio::select! {
                 event = dump.next() => return self.read_one(event?, transactions),
                 () = sleep_until(due), if behind => self.deliver(transactions).await?,
+                () = sleep_until(self.stall.since + STALL) => self.ask_for_more(options, transactions).await?,
                 answer = answered(&mut self.in_flight) => self.taken_over(answer)?,
             }
         }
     }
 
+    /// Nothing came for a while. Fails if that is not because there is nothing.
+    async fn ask_for_more(
+        &mut self,
+        options: &BinlogSourceOptions,
+        transactions: &Transactions,
+    ) -> Result<(), End> {
+        let mut inquiry = Inquiry::open(options).await?;
+        let mut more = check_patiently(&mut inquiry, transactions.position(), options.by)
+            .await
+            .map(|()| false);
+        if more.is_ok() {
+            more = inquiry
+                .has_more(transactions.position(), &transactions.read_to())
+                .await;
+        }
+        inquiry.close().await;
+        let had_more = more?;
+        if had_more && self.stall.had_more {
+            let message = "the server has more in its log, and sent nothing but signs of life for a while";
+            return Err(StreamError::new(ErrorKind::Silent, message).into());
+        }
+        self.stall = Stall {
+            had_more,
+            ..Stall::none()
+        };
+        Ok(())
+    }
+
     fn read_one(&mut self, event: Bytes, transactions: &Transactions) -> Result<Bytes, End> {
         self.last_read = Instant::now();
+        if !is_heartbeat(&event) {
+            self.stall = Stall::none();
+        }
         if self.last_state.elapsed() >= STATE_EVERY {
             self.publish(transactions);
         }

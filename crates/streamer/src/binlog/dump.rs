@@ -85,7 +85,7 @@ impl Dump {
 }
 
 /// Whether it is one of the events that a server sends before it has found the place.
-fn opens_a_file(event: &[u8]) -> bool {
+pub(crate) fn opens_a_file(event: &[u8]) -> bool {
     const TYPE: usize = 4;
     matches!(
         event.get(TYPE).copied(),

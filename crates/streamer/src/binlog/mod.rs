@@ -3,7 +3,8 @@
 //! Bytes travel upwards through these modules: [`connect`] makes packets of them, [`dump`] events,
 //! [`event`] verifies and opens an event, [`transaction`] follows the state of the stream, with
 //! [`table_map`], [`plan`], [`row`] and [`column`] for rows, [`statement`] for text, [`compressed`] for what
-//! is packed. [`position`] asks the server where it is.
+//! is packed. [`position`] asks the server where it is, and [`witness`] whether that is
+//! where it was.
 
 pub(crate) mod bytes;
 pub(crate) mod column;
@@ -23,3 +24,4 @@ pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod transaction;
 pub(crate) mod watched;
+pub(crate) mod witness;

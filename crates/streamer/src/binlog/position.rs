@@ -255,6 +255,54 @@ impl Inquiry {
         }
     }
 
+    /// Whether the log goes on behind what was read: transactions up to `known`, events up to `end`.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub(crate) async fn has_more(&mut self, known: &Coordinates, end: &FilePos) -> Result<bool, StreamError> {
+        let query = match &known.gtids {
+            Gtids::None => {
+                let status = self.status().await?;
+                let [Some(file), Some(pos)] = status.get(..2).unwrap_or_default() else {
+                    return Err(invalid_answer("the end of its binary log"));
+                };
+                return Ok(*file != end.file || *pos != end.pos.to_string());
+            }
+            Gtids::MySql(_) => "SELECT @@global.gtid_executed",
+            Gtids::MariaDb(_) => "SELECT @@global.gtid_binlog_pos",
+        };
+        let written = self
+            .texts(query)
+            .await?
+            .into_iter()
+            .next()
+            .flatten()
+            .unwrap_or_default();
+        Ok(match &known.gtids {
+            Gtids::None => false,
+            Gtids::MySql(known) => !parse::<GtidSet>(&written)?.subtract(known).is_empty(),
+            Gtids::MariaDb(known) => !parse::<MariaGtidSet>(&written)?.subtract(known).is_empty(),
+        })
+    }
+
+    /// Whether the server has no file of this name any more, and only later ones.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub(crate) async fn has_purged(&mut self, file: &str) -> Result<bool, StreamError> {
+        let number = |file: &str| {
+            file.rsplit('.')
+                .next()
+                .and_then(|number| number.parse::<u64>().ok())
+        };
+        let logs = self.rows("SHOW BINARY LOGS").await?;
+        let first = logs.first().and_then(|row| text(row, 0));
+        Ok(match (first.as_deref().and_then(number), number(file)) {
+            (Some(first), Some(asked)) => asked < first,
+            _ => false,
+        })
+    }
+
     async fn check_mysql(&mut self, known: &GtidSet) -> Result<(), StreamError> {
         // Purged first: it only grows, and what it grows by was executed.
         let answer = self

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes as Shared;
 use changeling_core::change::Change;
-use changeling_core::coords::{Coordinates, Gtid, Gtids, MariaGtid};
+use changeling_core::coords::{Coordinates, FilePos, Gtid, Gtids, MariaGtid};
 use changeling_core::marker::Marker;
 
 use super::compressed::{self, Payload};
@@ -21,6 +21,7 @@ use super::row::RowsHead;
 use super::statement::{Meaning, Query, meaning};
 use super::table_map::TableMap;
 use super::watched::Watched;
+use super::witness::Witness;
 use crate::error::{ErrorKind, StreamError};
 
 mod changelog;
@@ -113,6 +114,8 @@ struct KnownTable {
 #[derive(Debug)]
 struct Inner {
     events: Shared,
+    /// The payload itself, in the log.
+    witness: Witness,
 }
 
 /// What happened to the stream's position with an event.
@@ -139,6 +142,8 @@ pub(crate) struct Transactions {
     unplaced: bool,
     /// The end of the last whole transaction.
     position: Coordinates,
+    /// The event at that end, or the last before it that was read.
+    witness: Witness,
     tables: HashMap<u64, KnownTable>,
     open: Option<Open>,
     inner: Option<Inner>,
@@ -160,6 +165,7 @@ impl Transactions {
             end: at.file.pos,
             unplaced: false,
             position: at,
+            witness: Witness::default(),
             tables: HashMap::new(),
             open: None,
             inner: None,
@@ -175,6 +181,19 @@ impl Transactions {
     /// memory.
     pub(crate) fn position(&self) -> &Coordinates {
         &self.position
+    }
+
+    /// The end of the last event that was read.
+    pub(crate) fn read_to(&self) -> FilePos {
+        FilePos {
+            file: self.file.clone(),
+            pos: self.end,
+        }
+    }
+
+    /// What the server must still have if its log is the one that was read so far.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// Where another stream would have to start to miss nothing that is not in `ready`.
@@ -219,8 +238,13 @@ impl Transactions {
 
     /// Takes the next event of a payload.
     pub(crate) fn accept_inner(&mut self) -> Result<Progress, StreamError> {
-        self.take_inner()
-            .map_err(|error| error.at(|| format!("in a payload in {} before {}", self.file, self.end)))
+        let progress = self
+            .take_inner()
+            .map_err(|error| error.at(|| format!("in a payload in {} before {}", self.file, self.end)))?;
+        if let (Progress::Ended, Some(inner)) = (progress, &self.inner) {
+            self.witness.clone_from(&inner.witness);
+        }
+        Ok(progress)
     }
 
     fn take_outer(&mut self, bytes: &[u8]) -> Result<Progress, StreamError> {
@@ -229,7 +253,13 @@ impl Transactions {
             None => Event::parse_first(bytes)?,
         };
         self.advance(&event)?;
-        self.take(&event)
+        let progress = self.take(&event)?;
+        if progress == Progress::Ended {
+            self.witness.note(&self.file, self.end, bytes);
+        } else if let Some(inner) = &mut self.inner {
+            inner.witness.note(&self.file, self.end, bytes);
+        }
+        Ok(progress)
     }
 
     fn take_inner(&mut self) -> Result<Progress, StreamError> {
@@ -365,7 +395,10 @@ impl Transactions {
         if self.open.is_none() {
             self.open = Some(Open::default());
         }
-        self.inner = Some(Inner { events });
+        self.inner = Some(Inner {
+            events,
+            witness: Witness::default(),
+        });
         Ok(Progress::Within)
     }
 

@@ -6,7 +6,7 @@ use changeling_core::actor::ExitStatus;
 use changeling_core::change::Change;
 use changeling_core::change_source::{ChangeSource, Projection};
 use changeling_streamer::{BinlogSource, BinlogSourceOptions, PositionBy};
-use changeling_support::{FaultProxy, ServerSpec};
+use changeling_support::{FaultProxy, Flavor, ServerSpec};
 use mysql_async::prelude::Queryable;
 use mysql_async::{OptsBuilder, SslOpts};
 
@@ -225,6 +225,63 @@ async fn purged_logs_stop_the_stream(rig: &mut Rig, by: PositionBy) {
     }
 }
 
+async fn reset_log(rig: &mut Rig) {
+    let statement = match rig.server.flavor() {
+        Flavor::MariaDb => "RESET MASTER",
+        _ => "RESET BINARY LOGS AND GTIDS",
+    };
+    rig.run(&[statement]).await;
+}
+
+/// The log begins again with the same numbers: what has the number of a transaction that was read is another one.
+async fn a_log_that_began_again_is_not_gone_on_with(rig: &mut Rig, by: PositionBy) {
+    // So that the file which is read has a name that there is again.
+    reset_log(rig).await;
+    rig.run(&[
+        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
+        "DELETE FROM f",
+    ])
+    .await;
+    let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
+    let mut options = through(&proxy, rig);
+    options.by = by;
+    let mut stream = rig.stream_with(options, &[("f", keys(&[0]))]).await;
+    for id in 0..20 {
+        rig.run(&[&format!("INSERT INTO f VALUES ({id})")]).await;
+    }
+    let sentinel = rig.mark().await;
+    stream.until(sentinel).await;
+    proxy.refuse_new();
+    proxy.cut_all();
+    reset_log(rig).await;
+    // As many transactions of the same size as there were, and more.
+    for id in 100..200 {
+        rig.run(&[&format!("INSERT INTO f VALUES ({id})")]).await;
+    }
+    proxy.resume();
+    stream
+        .stops_saying(&["does not have the transaction", "was set back"])
+        .await;
+}
+
+/// A dump thread under which the log is reset sends signs of life, for ever.
+async fn a_log_that_is_reset_under_the_stream_is_noticed(rig: &mut Rig, by: PositionBy) {
+    rig.run(&[
+        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
+        "DELETE FROM f",
+    ])
+    .await;
+    let mut options = rig.options();
+    options.by = by;
+    let mut stream = rig.stream_with(options, &[("f", keys(&[0]))]).await;
+    rig.run(&["INSERT INTO f VALUES (1)"]).await;
+    let sentinel = rig.mark().await;
+    stream.until(sentinel).await;
+    reset_log(rig).await;
+    rig.run(&["INSERT INTO f VALUES (2)"]).await;
+    stream.stops_saying(&["start anew"]).await;
+}
+
 async fn a_receiver_that_goes_ends_the_stream(rig: &mut Rig) {
     let stream = rig.stream(&[]).await;
     let Stream { handle, batches, .. } = stream;
@@ -270,6 +327,10 @@ async fn all(mut rig: Rig) {
     a_restarted_server(rig, PositionBy::File).await;
     purged_logs_stop_the_stream(rig, PositionBy::Gtid).await;
     purged_logs_stop_the_stream(rig, PositionBy::File).await;
+    for by in [PositionBy::Gtid, PositionBy::File] {
+        a_log_that_began_again_is_not_gone_on_with(rig, by).await;
+        a_log_that_is_reset_under_the_stream_is_noticed(rig, by).await;
+    }
 }
 
 #[tokio::test]

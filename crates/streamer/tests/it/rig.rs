@@ -17,7 +17,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tokio::sync::mpsc;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 static SERVER_ID: AtomicU32 = AtomicU32::new(70_000);
 
 /// Starts a server, or counts a skip where none can be had.
