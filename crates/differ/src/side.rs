@@ -164,6 +164,14 @@ pub trait Session: Send {
         range: &'a KeyRange,
     ) -> BoxFuture<'a, Result<BoxStream<'a, Result<KeyDigest, SideError>>, SideError>>;
 
+    /// The same of what is there now, where [`key_digests`](Self::key_digests) shows a snapshot.
+    fn key_digests_now<'a>(
+        &'a mut self,
+        range: &'a KeyRange,
+    ) -> BoxFuture<'a, Result<BoxStream<'a, Result<KeyDigest, SideError>>, SideError>> {
+        self.key_digests(range)
+    }
+
     /// The rows of these keys, in the order asked for.
     fn rows<'a>(
         &'a mut self,
@@ -242,6 +250,11 @@ pub trait Side: Send + Sync + 'static {
 
     /// Makes a connection on which the node is asked how it is, beside those of the comparison.
     fn vitals(&self) -> BoxFuture<'_, Result<Box<dyn Vitals>, SideError>>;
+
+    /// Whether what was compared is still all that there is: why not, in words. Asked at the end.
+    fn is_still_all(&self) -> BoxFuture<'_, Result<Option<String>, SideError>> {
+        async { Ok(None) }.boxed()
+    }
 
     /// The statements that will be run, for `--explain`: a title and the text of each.
     fn statements(&self) -> Vec<(&'static str, String)>;

@@ -11,6 +11,7 @@ use crate::range::KeyRange;
 use crate::side::{Canceller, Session, SideError};
 
 use super::collector::{Outlet, Records, SharedTally, collect};
+use super::ghost::Ghosts;
 use super::job::{DiffSubject, header};
 use super::judge::Judge;
 use super::settings::DiffSettings;
@@ -86,6 +87,7 @@ pub async fn look_at_keys<K: KeySource>(
         tally: &tally,
         batch: &batch,
         named: NamedKeys::default(),
+        ghosts: Ghosts::default(),
     };
     let looked = look(subject, &settling, keys, &stop).await;
     drop(outlet);

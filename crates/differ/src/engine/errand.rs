@@ -10,6 +10,7 @@ use crate::range::KeyRange;
 use crate::side::{Canceller, Digested, Session, Side, SideError, SideErrorKind};
 
 use super::collector::{Outlet, SharedTally};
+use super::ghost::Ghosts;
 use super::judge::Judge;
 use super::merge::Merge;
 use super::settings::Recheck;
@@ -191,6 +192,7 @@ impl Errands {
             tally: &self.tally,
             batch: &self.batch,
             named: NamedKeys::default(),
+            ghosts: Ghosts::default(),
         };
         let mut count = 0;
         loop {
@@ -215,6 +217,7 @@ impl Errands {
                 .settle(sessions, &found.keys, |last| task.reported.advance(last))
                 .await?;
             if found.complete {
+                settling.ghosts.lay(&task.range, &self.sides, sessions).await?;
                 return Ok(count);
             }
         }

@@ -4,14 +4,17 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use changeling_core::actor::ActorHost;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::Journal;
 use crate::model::{
-    Comparison, DifferenceSink, JobHeader, JobSummary, NodeSummary, SinkError, TableShape, Verdict,
+    Comparison, DifferenceSink, JobHeader, JobSummary, NodeSummary, SinkError, TableShape, UnknownRange,
+    Verdict,
 };
+use crate::range::KeyRange;
 use crate::side::Side;
 use crate::throttle::Throttle;
 
@@ -196,11 +199,27 @@ async fn run(
     }
     let mut state = last?;
     drop(throttle);
+    if !stop.is_cancelled() {
+        for reason in not_all(&subject.sides).await {
+            state.unknown += 1;
+            let range = KeyRange::ALL;
+            state.unknown_ranges.push(UnknownRange { range, reason });
+        }
+    }
     state.found = tally.read();
     let mut summary = summary(&subject, &settings, &state, Ended::of(&state, &cancel));
     summary.notes.extend(earlier.note(summary.ranges));
     sink.finish(&summary).await?;
     Ok(summary)
+}
+
+/// Why what was compared is not all that there is now, node by node. A node that cannot be asked is not known to be as it was.
+async fn not_all(sides: &[Arc<dyn Side>]) -> Vec<String> {
+    let asked = join_all(sides.iter().map(|side| side.is_still_all())).await;
+    asked
+        .into_iter()
+        .filter_map(|answer| answer.unwrap_or_else(|error| Some(error.to_string())))
+        .collect()
 }
 
 /// Tells the report what was found before. Looks up now and then, so that other work and a wish to end come through.

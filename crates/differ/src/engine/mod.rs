@@ -16,6 +16,7 @@ mod again;
 mod child;
 mod collector;
 mod errand;
+mod ghost;
 mod job;
 mod judge;
 mod merge;

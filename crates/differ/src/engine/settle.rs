@@ -23,6 +23,7 @@ use crate::model::{Difference, Image, Key, KeyIdentity, Present, Row, TableShape
 use crate::side::{FetchedRow, Mark, Session, SideError};
 
 use super::collector::{Outlet, SharedTally};
+use super::ghost::Ghosts;
 use super::judge::Judge;
 use super::settings::Recheck;
 
@@ -70,6 +71,7 @@ pub(super) struct Settling<'a> {
     pub(super) tally: &'a SharedTally,
     pub(super) batch: &'a BatchSize,
     pub(super) named: NamedKeys,
+    pub(super) ghosts: Ghosts,
 }
 
 /// Keys that have several texts and were looked at under one of them. Ranges follow the values of keys that are equal by
@@ -117,6 +119,10 @@ impl Suspect {
         self.rows
             .windows(2)
             .any(|pair| cells(&pair[0]) != cells(&pair[1]))
+    }
+
+    fn is_nowhere(&self) -> bool {
+        self.rows.iter().all(Option::is_none)
     }
 
     /// The key as each node that has the row writes it, in the order of the nodes.
@@ -188,6 +194,8 @@ impl Settling<'_> {
         let mut open = read(sessions, batch.to_vec(), self.batch.budget).await?;
         let done = open.len();
         self.batch.learn(done, weight(&open));
+        let nowhere = open.iter().filter(|suspect| suspect.is_nowhere());
+        nowhere.for_each(|suspect| self.ghosts.note(&suspect.key));
         self.drop_equal(&mut open);
         self.name_by_first_row(&mut open);
         let mut replayed = true;
@@ -292,6 +300,19 @@ enum Fence {
     Unneeded,
     Passed,
     NotPassed,
+}
+
+/// Those of these keys that no node has.
+pub(super) async fn nowhere(
+    sessions: &mut [Box<dyn Session>],
+    keys: Vec<Key>,
+) -> Result<Vec<Key>, SideError> {
+    if keys.is_empty() {
+        return Ok(keys);
+    }
+    let suspects = read(sessions, keys, usize::MAX).await?;
+    let absent = suspects.into_iter().filter(Suspect::is_nowhere);
+    Ok(absent.map(|suspect| suspect.key).collect())
 }
 
 /// The rows of the first of these keys on all nodes: as many as have about so many bytes together, and at least one. How

@@ -6,7 +6,7 @@ use crate::model::{
     ColumnShape, Comparison, Dialect, Generation, Identity, KeyIdentity, KeySource, NodeName, TableShape,
 };
 
-use super::catalog::{PgColumn, PgKey, PgTable};
+use super::catalog::{PgColumn, PgKey, PgTable, UTF8};
 use super::partition::CommonPartitions;
 use super::plan::{HashInput, Numbers, PlannedColumn, PlannedKey, RowHash, TablePlan, WalkOrder};
 
@@ -390,6 +390,7 @@ fn plan(
         key.push(PlannedKey {
             column: position,
             cast_type: column.base_type.clone(),
+            built_in: column.base_schema == "pg_catalog",
         });
     }
     if terms.filter.is_some() {
@@ -408,7 +409,7 @@ fn plan(
         seed: terms.seed,
         null_text: terms.null_text.clone(),
         filter: terms.filter.clone(),
-        utf8: table.utf8,
+        utf8: table.encoding == UTF8,
         commit_times: table.commit_times,
         search_path: search_path.into_iter().collect(),
     }

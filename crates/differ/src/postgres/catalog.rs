@@ -13,6 +13,9 @@ use super::plan::{Numbers, TextForm};
 /// Oids from here on are users' objects.
 const FIRST_USER_OID: u32 = 16_384;
 
+/// The server's name of it.
+pub(super) const UTF8: &str = "UTF8";
+
 /// A table as one node has it.
 #[derive(Clone, Debug)]
 pub(super) struct PgTable {
@@ -27,7 +30,8 @@ pub(super) struct PgTable {
     pub(super) estimate: f64,
     /// Its leaves, if it is partitioned.
     pub(super) partitions: Option<Vec<PgPartition>>,
-    pub(super) utf8: bool,
+    /// What the database stores texts in.
+    pub(super) encoding: String,
     pub(super) commit_times: bool,
     pub(super) notes: Vec<String>,
 }
@@ -168,7 +172,7 @@ impl PgTable {
             keys: keys(connection, oid).await?,
             estimate: row.get(2),
             partitions: None,
-            utf8: row.get::<_, String>(4) == "UTF8",
+            encoding: row.get(4),
             commit_times: row.get::<_, Option<bool>>(5).unwrap_or(false) && kind != "f",
             notes,
             node: node.clone(),

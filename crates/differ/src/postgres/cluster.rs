@@ -12,13 +12,14 @@ use crate::range::KeyRange;
 use crate::side::{ServerPlans, Session, Side, SideError, SideErrorKind, SideIdentity, Vitals};
 
 use super::agreement::{ColumnChoice, Disagreement, Terms, agree};
-use super::catalog::PgTable;
+use super::catalog::{PgTable, UTF8};
 use super::connect::{PgConnection, PgServer};
 use super::filter::{FilterError, check_filter};
 use super::identity;
 use super::origin::Origins;
+use super::partition::{self, PgPartition};
 use super::plan::{RowHash, TablePlan};
-use super::probe;
+use super::probe::{self, Encoding};
 use super::replay::{self, Replay};
 use super::session::{PgSession, Sight};
 use super::snapshot::{self, Keeper, SnapshotMode};
@@ -126,7 +127,7 @@ impl PgCluster {
         };
         let (mut plans, mut notes) = agree(&tables, &terms)?;
         let shape = plans[0].shape.clone();
-        let hash = common_hash(&mut connections, terms.seed, &mut notes).await?;
+        let hash = common_hash(&mut connections, encoding(&tables), terms.seed, &mut notes).await?;
         let mut slots = Vec::new();
         for connection in &mut connections {
             slots.extend(replay::subscribed(connection).await?);
@@ -162,6 +163,8 @@ impl PgCluster {
                 origins: Arc::clone(&origins[index]),
                 replay: Arc::new(replay),
                 keeper,
+                oid: tables[index].oid,
+                partitions: tables[index].partitions.clone().unwrap_or_default(),
             }));
         }
         Ok(Self {
@@ -228,17 +231,34 @@ fn random_text() -> Result<String, PrepareError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+fn encoding(tables: &[PgTable]) -> Encoding {
+    let first = &tables[0].encoding;
+    if tables.iter().any(|table| table.encoding != *first) {
+        Encoding::Mixed
+    } else if first == UTF8 {
+        Encoding::Utf8
+    } else {
+        Encoding::Alike
+    }
+}
+
 /// The quickest hash of which all nodes make the same.
 async fn common_hash(
     connections: &mut [PgConnection],
+    encoding: Encoding,
     seed: i64,
     notes: &mut Vec<String>,
 ) -> Result<RowHash, SideError> {
-    for hash in [RowHash::Chained, RowHash::Sha256] {
+    let quickest = match encoding {
+        Encoding::Utf8 | Encoding::Alike => RowHash::Chained,
+        // By the texts in UTF-8, whatever they are stored in.
+        Encoding::Mixed => RowHash::Sha256,
+    };
+    for hash in [quickest, RowHash::Sha256] {
         let prints = try_join_all(
             connections
                 .iter_mut()
-                .map(|connection| probe::fingerprint(connection, hash, seed)),
+                .map(|connection| probe::fingerprint(connection, hash, seed, encoding)),
         )
         .await?;
         if prints.windows(2).all(|pair| pair[0] == pair[1]) {
@@ -263,6 +283,9 @@ struct PgSide {
     origins: Arc<Origins>,
     replay: Arc<Replay>,
     keeper: Option<Arc<Keeper>>,
+    oid: u32,
+    /// Its leaves at the beginning.
+    partitions: Vec<PgPartition>,
 }
 
 impl Side for PgSide {
@@ -303,6 +326,18 @@ impl Side for PgSide {
             let connection = self.server.connect(&[]).await?;
             let vitals: Box<dyn Vitals> = Box::new(PgVitals { connection });
             Ok(vitals)
+        }
+        .boxed()
+    }
+
+    fn is_still_all(&self) -> BoxFuture<'_, Result<Option<String>, SideError>> {
+        async move {
+            // As a whole it is read by its own name, whatever its leaves are.
+            if self.plan.shape.partitions.is_empty() {
+                return Ok(None);
+            }
+            let mut connection = self.server.connect(&[]).await?;
+            partition::changed_since(&mut connection, self.oid, &self.partitions).await
         }
         .boxed()
     }

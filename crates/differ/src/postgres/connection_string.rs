@@ -7,7 +7,7 @@ use super::options::OptionsError;
 /// Connection parameters by name. May hold a password: never shown as a whole.
 pub(crate) type Words = BTreeMap<String, String>;
 
-/// Reads a URL or a `key=value` string. A word that is given twice counts as it was given last.
+/// Reads a URL or a `key=value` string. No piece of it is shown, which might be of a password. A word that is given twice counts as it was given last.
 ///
 /// # Errors
 /// It is neither.
@@ -26,7 +26,7 @@ fn conninfo_words(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
     while !rest.is_empty() {
         let (name, value) = rest
             .split_once('=')
-            .ok_or_else(|| OptionsError::Syntax(shown(rest)))?;
+            .ok_or(OptionsError::Syntax("there is a word without a '='"))?;
         let (value, after) = conninfo_value(value.trim_start())?;
         words.push((name.trim().to_owned(), value));
         rest = after.trim_start();
@@ -48,20 +48,15 @@ fn conninfo_value(text: &str) -> Result<(String, &str), OptionsError> {
         }
     }
     if quoted {
-        return Err(OptionsError::Syntax("an open quote".into()));
+        return Err(OptionsError::Syntax("there is an open quote"));
     }
     Ok((value, ""))
-}
-
-/// Never the whole string: it may hold a password.
-fn shown(text: &str) -> String {
-    text.chars().take(12).collect()
 }
 
 fn url_words(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
     let (_, rest) = text
         .split_once("://")
-        .ok_or_else(|| OptionsError::Syntax(shown(text)))?;
+        .ok_or(OptionsError::Syntax("there is no '://'"))?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, address) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -69,7 +64,7 @@ fn url_words(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
     let (host, port) = if let Some(inner) = address.strip_prefix('[') {
         let (host, port) = inner
             .split_once(']')
-            .ok_or_else(|| OptionsError::Syntax("an open bracket".into()))?;
+            .ok_or(OptionsError::Syntax("there is an open bracket"))?;
         (host, port.trim_start_matches(':'))
     } else {
         address.rsplit_once(':').unwrap_or((address, ""))
@@ -87,16 +82,16 @@ fn url_words(text: &str) -> Result<Vec<(String, String)>, OptionsError> {
         }
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| OptionsError::Syntax(shown(pair)))?;
+        let (name, value) = pair.split_once('=').ok_or(OptionsError::Syntax(
+            "there is a word without a '=' behind the '?'",
+        ))?;
         words.push((unescaped(name)?, unescaped(value)?));
     }
     Ok(words)
 }
 
 fn unescaped(text: &str) -> Result<String, OptionsError> {
-    let bad = || OptionsError::Syntax("a percent sign".into());
+    let bad = || OptionsError::Syntax("there is a percent sign without two digits that make a text");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -4,6 +4,7 @@ use crate::side::{SideError, SideErrorKind};
 
 use super::catalog::PgTable;
 use super::connect::PgConnection;
+use super::partition;
 use super::plan::{TablePlan, WalkOrder};
 
 /// The cluster by the number that it got when it was made, the database, and the table by its oid, so that one of the
@@ -19,11 +20,13 @@ pub(super) async fn server(connection: &mut PgConnection, table: &PgTable) -> Re
         .await?;
     let (database, number): (String, String) = (row.get(0), row.get(1));
     let system = system(connection).await?;
+    let partitions = table.partitions.as_deref().map(partition::identity);
     Ok(format!(
-        "database {database:?} ({number}) of PostgreSQL {}, table {} ({})",
+        "database {database:?} ({number}) of PostgreSQL {}, table {} ({}){}",
         system.as_deref().unwrap_or("of an unknown number"),
         table.name,
-        table.oid
+        table.oid,
+        partitions.map_or_else(String::new, |partitions| format!(", {partitions}"))
     ))
 }
 

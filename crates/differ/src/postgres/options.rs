@@ -55,10 +55,8 @@ pub enum SslMode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// Not `key=value …` and not a URL.
-    #[error(
-        "cannot read the connection string at {0:?}; write postgres://user@host/database or host=… dbname=…"
-    )]
-    Syntax(String),
+    #[error("cannot read the connection string: {0}; write postgres://user@host/database or host=… dbname=…")]
+    Syntax(&'static str),
     /// A word that libpq knows nothing of either.
     #[error("the connection string says {0:?}, which is not a connection parameter")]
     Unknown(String),

@@ -6,13 +6,15 @@
 //! **Why no row is left out.** A node's rows are those of its leaves, and all of them are compared: two nodes are taken for
 //! alike only if their leaves are pairwise in the same place. Whether a row really is in the same leaf on both does not
 //! matter: where it is not, its leaves differ on both nodes, and rows that seem to differ are read by key from the whole
-//! table ([`super::statement`]), where the leaf is not asked for. What is attached while the comparison runs is like rows
-//! that are inserted behind it; what is detached and dropped is an error, and its ranges are unknown.
+//! table ([`super::statement`]), where the leaf is not asked for. All of this holds of the leaves that there were at
+//! the beginning. So at the end they are looked up again: if they are others, rows that have been there all the time may
+//! have gone from a leaf that was not compared yet to one that never is, and nothing is established.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use changeling_core::ident::TableName;
 
+use crate::model::Generation;
 use crate::range::Partition;
 use crate::side::SideError;
 
@@ -24,6 +26,7 @@ use super::plan::WalkOrder;
 /// A leaf of a partitioned table, as one node has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PgPartition {
+    pub(super) oid: u32,
     pub(super) name: TableName,
     /// The partition keys and bounds on the way to it.
     pub(super) place: String,
@@ -44,7 +47,7 @@ const LEAVES: &str = "WITH RECURSIVE tree AS ( \
      c.relkind = 'r' AND NOT pg_catalog.row_security_active(c.oid) \
        AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 \
-         AND NOT a.attisdropped AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) \
+         AND NOT a.attisdropped AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')), c.oid \
    FROM tree AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.oid \
    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
    WHERE c.relkind <> 'p' ORDER BY c.oid";
@@ -59,8 +62,45 @@ pub(super) async fn leaves(connection: &mut PgConnection, oid: u32) -> Result<Ve
         name: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
         place: row.get(2),
         readable: row.get(3),
+        oid: row.get(4),
     };
     Ok(rows.iter().map(leaf).collect())
+}
+
+/// What is not as it was when the comparison began, in words.
+pub(super) async fn changed_since(
+    connection: &mut PgConnection,
+    oid: u32,
+    before: &[PgPartition],
+) -> Result<Option<String>, SideError> {
+    let now = leaves(connection, oid).await?;
+    let known = |leaf: &PgPartition, all: &[PgPartition]| {
+        all.iter()
+            .any(|other| (other.oid, &other.place) == (leaf.oid, &leaf.place))
+    };
+    let come = now.iter().find(|leaf| !known(leaf, before));
+    let gone = before.iter().find(|leaf| !known(leaf, &now));
+    let node = connection.node();
+    Ok(match (come, gone) {
+        (Some(leaf), _) => Some(format!(
+            "{node}: partition {} was attached meanwhile",
+            quote_table(&leaf.name)
+        )),
+        (None, Some(leaf)) => Some(format!(
+            "{node}: partition {} was detached meanwhile",
+            quote_table(&leaf.name)
+        )),
+        (None, None) => None,
+    })
+}
+
+/// Which tables they are, for a comparison that is resumed later.
+pub(super) fn identity(leaves: &[PgPartition]) -> String {
+    let mut oids: Vec<u32> = leaves.iter().map(|leaf| leaf.oid).collect();
+    oids.sort_unstable();
+    let mut hasher = crc32fast::Hasher::new();
+    oids.iter().for_each(|oid| hasher.update(&oid.to_le_bytes()));
+    format!("{} partitions ({:08x})", oids.len(), hasher.finalize())
 }
 
 /// The partitions that all nodes have in common and each node's names of them, or none, and why.
@@ -105,6 +145,19 @@ impl CommonPartitions {
         if order == WalkOrder::Bytes {
             // A bound may then part the keys elsewhere, and a row that differs would be found in two partitions.
             return Err("the nodes sort its key differently".into());
+        }
+        let columns = || tables.iter().flat_map(|table| &table.columns);
+        if let Some(column) = columns().find(|column| column.generation == Generation::Virtual) {
+            // A partition may compute it otherwise than the table does.
+            return Err(format!("{:?} is computed when it is read", column.name));
+        }
+        let by_hash = |table: &PgTable| {
+            let mut leaves = table.partitions.iter().flatten();
+            leaves.any(|leaf| leaf.place.contains("HASH ("))
+        };
+        if tables.iter().any(by_hash) && columns().any(|column| column.base_schema != "pg_catalog") {
+            // A type that is not the server's own may be hashed otherwise on each, as an enum is: by its labels' numbers.
+            return Err("the nodes may have a row in different hash partitions".into());
         }
         let mut leaves = Vec::with_capacity(tables.len());
         for table in tables {

@@ -129,6 +129,9 @@ pub(super) struct PlannedKey {
     pub(super) column: usize,
     /// The type to which its text is cast to be compared with the column; a domain's base type.
     pub(super) cast_type: String,
+    /// Whether that is one of the server's own, whose operators are, too: one that somebody has made in a schema which the
+    /// operator's filter has searched is then not taken for it.
+    pub(super) built_in: bool,
 }
 
 /// Everything that the statements for one node's table depend on.

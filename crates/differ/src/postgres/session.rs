@@ -98,6 +98,23 @@ impl PgSession {
             .await
     }
 
+    async fn stream_key_digests<'a>(
+        &'a mut self,
+        range: &'a KeyRange,
+    ) -> Result<BoxStream<'a, Result<KeyDigest, SideError>>, SideError> {
+        let text = self.plan.key_digests(range.into());
+        let texts = range_parameters(range);
+        let rows = self.stream(&text, &bound(&texts)).await?;
+        let columns = self.plan.key.len();
+        let node = self.connection.node().clone();
+        Ok(self.opened(rows, move |row| {
+            Ok(KeyDigest {
+                key: read_key(&node, row, columns)?,
+                hash: row.try_get(columns).map_err(|error| odd(&node, &error))?,
+            })
+        }))
+    }
+
     /// Of ranges with two ends and of one partition, in one statement.
     async fn digests_of_closed(
         &mut self,
@@ -292,17 +309,18 @@ impl Session for PgSession {
     ) -> BoxFuture<'a, Result<BoxStream<'a, Result<KeyDigest, SideError>>, SideError>> {
         async move {
             self.look_back().await?;
-            let text = self.plan.key_digests(range.into());
-            let texts = range_parameters(range);
-            let rows = self.stream(&text, &bound(&texts)).await?;
-            let columns = self.plan.key.len();
-            let node = self.connection.node().clone();
-            Ok(self.opened(rows, move |row| {
-                Ok(KeyDigest {
-                    key: read_key(&node, row, columns)?,
-                    hash: row.try_get(columns).map_err(|error| odd(&node, &error))?,
-                })
-            }))
+            self.stream_key_digests(range).await
+        }
+        .boxed()
+    }
+
+    fn key_digests_now<'a>(
+        &'a mut self,
+        range: &'a KeyRange,
+    ) -> BoxFuture<'a, Result<BoxStream<'a, Result<KeyDigest, SideError>>, SideError>> {
+        async move {
+            self.look_now().await?;
+            self.stream_key_digests(range).await
         }
         .boxed()
     }

@@ -68,6 +68,22 @@ pub(super) fn int8_hash(value: &str, seed: &str) -> String {
     int4_hash(&format!("({value})::int8 >> 32"), &low)
 }
 
+/// The server's own operator, or whichever a type has that is not the server's own.
+fn operator(name: &str, built_in: bool) -> String {
+    if built_in {
+        format!("OPERATOR(pg_catalog.{name})")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The first so many parameters, arrays of texts, side by side.
+fn unnested(arrays: usize) -> String {
+    let each = |number| format!("pg_catalog.unnest(${number}::text[])");
+    let all: Vec<String> = (1..=arrays).map(each).collect();
+    format!("ROWS FROM ({})", all.join(", "))
+}
+
 /// Whether two values have the same text, whatever the type or a collation takes for equal.
 pub(crate) fn same_text(one: &str, other: &str) -> String {
     format!("({one})::text COLLATE \"C\" = ({other})::text COLLATE \"C\"")
@@ -115,9 +131,7 @@ impl TablePlan {
     /// The same over many ranges with two ends, one by one: the first parameters are the keys after which they begin, an
     /// array for each of the key's columns, the others those with which they end.
     pub(super) fn digests(&self, partition: Option<&Partition>, cap: u64) -> String {
-        let arrays: Vec<String> = (1..=2 * self.key.len())
-            .map(|number| format!("${number}::text[]"))
-            .collect();
+        let arrays = unnested(2 * self.key.len());
         let after = self.numbered(|index| format!("a{index}"));
         let to = self.numbered(|index| format!("b{index}"));
         let after_that = self.compared(
@@ -129,11 +143,10 @@ impl TablePlan {
             &self.numbered(|index| self.bound(index - 1, &format!("q.b{index}"))),
         );
         format!(
-            "SELECT d.n, d.x, d.s FROM unnest({}) WITH ORDINALITY AS q({after}, {to}, i) CROSS JOIN LATERAL (\
+            "SELECT d.n, d.x, d.s FROM {arrays} WITH ORDINALITY AS q({after}, {to}, i) CROSS JOIN LATERAL (\
              SELECT pg_catalog.count(*) AS n, coalesce(pg_catalog.bit_xor(h), 0) AS x, \
              coalesce(pg_catalog.sum(h), 0)::text AS s \
              FROM (SELECT {} AS h FROM {} AS t{} LIMIT {cap} OFFSET 0) AS r) AS d ORDER BY q.i",
-            arrays.join(", "),
             self.row_hash(),
             self.source_of(partition),
             self.filtered(vec![after_that, up_to_that]),
@@ -191,21 +204,21 @@ impl TablePlan {
 
     /// In the whole table: a row may be in another partition on another node.
     fn looked_up(&self) -> String {
-        let parameters = self.numbered(|index| format!("${index}::text[]"));
+        let arrays = unnested(self.key.len());
         let names = self.numbered(|index| format!("k{index}"));
         let mut equal = String::new();
         for (index, key) in self.key.iter().enumerate() {
             let and = if index == 0 { "" } else { " AND " };
             let name = quote(&self.columns[key.column].name);
             let value = format!("q.k{}::{}", index + 1, key.cast_type);
-            let _ = write!(equal, "{and}t.{name} = {value}");
+            let _ = write!(equal, "{and}t.{name} {} {value}", operator("=", key.built_in));
             if self.shape.key_identity == KeyIdentity::Text {
                 // Any text of the value, in the server's words.
                 let _ = write!(equal, " AND {}", same_text(&format!("t.{name}"), &value));
             }
         }
         format!(
-            "unnest({parameters}) WITH ORDINALITY AS q({names}, i) JOIN {} AS t ON {equal}",
+            "{arrays} WITH ORDINALITY AS q({names}, i) JOIN {} AS t ON {equal}",
             self.source,
         )
     }
@@ -280,6 +293,8 @@ impl TablePlan {
 
     fn compared(&self, comparison: &str, bounds: &str) -> String {
         let columns = self.key_order();
+        let texts = self.order == WalkOrder::Bytes;
+        let comparison = operator(comparison, texts || self.key.iter().all(|key| key.built_in));
         if self.key.len() == 1 {
             format!("{columns} {comparison} {bounds}")
         } else {

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
-use crate::model::{DifferenceSink, Finding, JobHeader, JobSummary, SinkError};
+use crate::model::{DifferenceSink, Finding, Image, JobHeader, JobSummary, SinkError};
 
 /// Bytes gathered before they are written: a few hundred rows.
 const BUFFER: usize = 256 * 1024;
@@ -210,6 +210,11 @@ impl NdjsonReader {
         let mut text = String::new();
         let record = next_line(path, &mut file, &mut text, 1)?;
         match record {
+            Some(Record::Header(header)) if !is_sound(&header) => Err(ReportError::Malformed {
+                path: path.to_owned(),
+                line: 1,
+                message: "the header does not fit together".into(),
+            }),
             Some(Record::Header(header)) => Ok(Self {
                 path: path.to_owned(),
                 file,
@@ -238,6 +243,11 @@ impl NdjsonReader {
         }
         self.line += 1;
         match next_line(&self.path, &mut self.file, &mut self.text, self.line)? {
+            Some(Record::Finding(finding)) if !fits(&finding, &self.header) => Err(ReportError::Malformed {
+                path: self.path.clone(),
+                line: self.line,
+                message: "the finding is not one of this table's and these nodes'".into(),
+            }),
             Some(Record::Finding(finding)) => {
                 self.listed.count(&finding);
                 Ok(Some(finding))
@@ -263,6 +273,25 @@ impl NdjsonReader {
     pub fn summary(&self) -> Option<&JobSummary> {
         self.summary.as_ref()
     }
+}
+
+/// Whether what a header says of the table can be true: a file may have been edited.
+fn is_sound(header: &JobHeader) -> bool {
+    let shape = &header.shape;
+    header.nodes.len() >= 2
+        && [0, header.nodes.len()].contains(&header.tables.len())
+        && !shape.key.is_empty()
+        && shape.key.iter().all(|&position| position < shape.columns.len())
+}
+
+/// Whether a finding is about a row of the table, on the nodes that the header names.
+fn fits(finding: &Finding, header: &JobHeader) -> bool {
+    let difference = finding.difference();
+    let rows = || difference.images.iter().filter_map(Image::row);
+    difference.key.0.len() == header.shape.key.len()
+        && difference.images.len() == header.nodes.len()
+        && rows().count() > 0
+        && rows().all(|row| row.0.len() == header.shape.columns.len())
 }
 
 fn next_line<'t, R: Deserialize<'t>>(

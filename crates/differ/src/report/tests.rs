@@ -581,3 +581,44 @@ fn a_report_of_many_runs_is_sorted() {
     SortedReport::of(&path).unwrap().for_each(each).unwrap();
     assert_eq!(count, 2000);
 }
+
+/// A file that somebody edited: each of these made the program panic.
+#[test]
+fn findings_that_cannot_be_of_the_table_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.ndjson");
+    let header = header(&["n1", "n2"]);
+    let values: Vec<Option<&str>> = header.shape.columns.iter().map(|_| Some("1")).collect();
+    let sound = difference("1", "1", &[Some(&values), None]);
+    write_report(
+        &path,
+        &header,
+        vec![Finding::Confirmed(sound.clone())],
+        &summary(&header, vec![(0, 1, 1)]),
+    );
+    assert_eq!(read_all(&path).len(), 1);
+    let mut headless = header.clone();
+    headless.shape.key = vec![99];
+    let mut short = sound.clone();
+    short.images[0] = image(Some(&values[1..]));
+    let third = difference("1", "1", &[Some(&values), None, None]);
+    let nowhere = difference("1", "1", &[None, None]);
+    let mut long_key = sound.clone();
+    long_key.key = Key::of(["1", "1", "1"]);
+    for (header, finding) in [
+        (&headless, sound),
+        (&header, short),
+        (&header, third),
+        (&header, nowhere),
+        (&header, long_key),
+    ] {
+        write_report(
+            &path,
+            header,
+            vec![Finding::Confirmed(finding)],
+            &summary(header, vec![(0, 1, 1)]),
+        );
+        let read = RecordedReport::open(&path).and_then(|mut report| report.next_difference());
+        assert!(matches!(read, Err(ReportError::Malformed { .. })), "{read:?}");
+    }
+}

@@ -1,9 +1,9 @@
 //! What is equal and what is not: keys, shapes of tables, names.
 
 use changeling_differ::model::{Comparison, Verdict};
-use changeling_differ::postgres::ColumnChoice;
+use changeling_differ::postgres::{ColumnChoice, SnapshotMode};
 
-use crate::world::world_or_skip;
+use crate::world::{connect, world_or_skip};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c12_an_empty_table_matches_and_says_so() {
@@ -448,4 +448,83 @@ async fn p1_blocks_have_the_rows_they_should_however_keys_clump() {
     assert_eq!(outcome.summary.verdict, Verdict::Match);
     // Twenty full ones and the open end.
     assert_eq!(outcome.summary.ranges, 21);
+}
+
+/// A row that an index lost: reading the range shows it, looking it up does not. It was taken for one that had been deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_row_that_no_key_finds_is_unknown() {
+    for snapshot in [SnapshotMode::None, SnapshotMode::Node] {
+        let mut world = world_or_skip!(2).with_ranges(100, 10);
+        world.terms.snapshot = snapshot;
+        world.all("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM generate_series(1, 1000) AS i").await;
+        world
+            .on(
+                2,
+                "UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = 't'::regclass",
+            )
+            .await;
+        world.on(2, "INSERT INTO t VALUES (5000, 'ghost')").await;
+        world
+            .on(
+                2,
+                "UPDATE pg_index SET indisready = true, indisvalid = true WHERE indrelid = 't'::regclass",
+            )
+            .await;
+        let outcome = world.diff().await;
+        assert_eq!(outcome.summary.verdict, Verdict::Unknown, "{snapshot:?}");
+        let reason = &outcome.summary.unknown_ranges[0].reason;
+        assert!(reason.contains("5000") && reason.contains("REINDEX"), "{reason}");
+    }
+}
+
+/// With a filter the schema `public` is searched, in which anybody may have made something of the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn c19_functions_and_operators_of_others_are_not_taken_for_the_servers() {
+    let mut world = world_or_skip!(2).with_ranges(100, 10);
+    world
+        .all(
+            "CREATE FUNCTION public.unnest(text[]) RETURNS SETOF text LANGUAGE sql AS 'SELECT NULL::text WHERE false'; \
+             CREATE FUNCTION public.never(varchar, varchar) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT false'; \
+             CREATE OPERATOR public.= (FUNCTION = public.never, LEFTARG = varchar, RIGHTARG = varchar); \
+             CREATE OPERATOR public.> (FUNCTION = public.never, LEFTARG = varchar, RIGHTARG = varchar); \
+             CREATE OPERATOR public.<= (FUNCTION = public.never, LEFTARG = varchar, RIGHTARG = varchar); \
+             CREATE TABLE t (id varchar PRIMARY KEY, n text); INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) AS i",
+        )
+        .await;
+    world
+        .on(
+            2,
+            "UPDATE t SET n = 'y' WHERE id OPERATOR(pg_catalog.=) '50'::text",
+        )
+        .await;
+    world.terms.filter = Some("n <> ''".into());
+    let outcome = world.diff().await;
+    assert_eq!(outcome.lines(), ["50 | 50,x | 50,y"]);
+    assert_eq!(outcome.summary.nodes[0].rows, 1000);
+}
+
+/// The texts by which hashes are probed cannot be had in every encoding, and what is stored in two hashes in two ways.
+#[tokio::test(flavor = "multi_thread")]
+async fn c5_databases_in_other_encodings() {
+    for first_too in [true, false] {
+        let mut world = world_or_skip!(2).with_ranges(100, 10);
+        for node in 0..2 {
+            if node == 0 && !first_too {
+                continue;
+            }
+            let database = format!("{}_latin", world.databases[node]);
+            let sql = format!(
+                "CREATE DATABASE {database} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+            );
+            world.on(node + 1, &sql).await;
+            world.clients[node] = connect(&world.address, &database).await;
+            world.databases[node] = database;
+        }
+        world.all("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'Zürich ' || i FROM generate_series(1, 300) AS i").await;
+        let outcome = world.diff().await;
+        assert_eq!(outcome.summary.verdict, Verdict::Match);
+        assert_eq!(outcome.summary.mismatched_ranges, 0);
+        world.on(2, "UPDATE t SET v = 'Zurich 7' WHERE id = 7").await;
+        assert_eq!(world.diff().await.lines(), ["7 | 7,Zürich 7 | 7,Zurich 7"]);
+    }
 }

@@ -444,3 +444,46 @@ async fn mariadb_goes_on_from_a_journal() -> Result {
     goes_on_from_a_journal(&server_or_skip!(ServerSpec::mariadb())).await;
     Ok(())
 }
+
+/// A server may be set to give fewer rows of every answer than there are.
+#[tokio::test]
+async fn a_limit_on_all_answers_hides_nothing() -> Result {
+    let server = server_or_skip!(ServerSpec::mysql().dedicated());
+    let mut admin = server.mysql().await.unwrap();
+    for schema in ["d1", "d2"] {
+        admin
+            .query_drop(format!("CREATE DATABASE {schema}"))
+            .await
+            .unwrap();
+        admin
+            .query_drop(format!(
+                "CREATE TABLE {schema}.t (id INT PRIMARY KEY, v VARCHAR(20))"
+            ))
+            .await
+            .unwrap();
+        let rows: Vec<String> = (1..=300).map(|id| format!("({id}, 'v')")).collect();
+        admin
+            .query_drop(format!("INSERT INTO {schema}.t VALUES {}", rows.join(",")))
+            .await
+            .unwrap();
+    }
+    admin
+        .query_drop("UPDATE d2.t SET v = 'x' WHERE id IN (50, 200, 300)")
+        .await
+        .unwrap();
+    admin.query_drop("DELETE FROM d2.t WHERE id = 100").await.unwrap();
+    let nodes = [node("n1", &server, "d1"), node("n2", &server, "d2")];
+    for limit in [1, 4] {
+        admin
+            .query_drop(format!("SET GLOBAL sql_select_limit = {limit}"))
+            .await
+            .unwrap();
+        for settings in [small(), DiffSettings::default()] {
+            let outcome = diff(&nodes, MySqlTerms::default(), settings).await;
+            let mut keys = outcome.confirmed_keys();
+            keys.sort_unstable();
+            assert_eq!(keys, ["100", "200", "300", "50"], "{limit}");
+        }
+    }
+    Ok(())
+}

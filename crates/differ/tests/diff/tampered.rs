@@ -83,6 +83,10 @@ impl Side for Tampered {
         self.side.statements()
     }
 
+    fn is_still_all(&self) -> BoxFuture<'_, Result<Option<String>, SideError>> {
+        self.side.is_still_all()
+    }
+
     fn plans(&self) -> BoxFuture<'_, Result<ServerPlans, SideError>> {
         self.side.plans()
     }

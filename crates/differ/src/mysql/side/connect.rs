@@ -11,6 +11,9 @@ use mysql_async::{Conn, Error, Opts, OptsBuilder};
 use crate::model::{Dialect, NodeName};
 use crate::side::{Canceller, SideError, SideErrorKind};
 
+/// What a server may be set to give of every answer, for the sake of careless people, is less than there is.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// Time for a connection to come about.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the server may be asked to end a statement before it is left to the statement's own limit.
@@ -120,7 +123,8 @@ fn settings(dialect: Dialect, limit: Duration, purpose: Purpose) -> String {
     let mut text = format!(
         "SET SESSION time_zone = '+00:00', sql_mode = '{mode}', \
          character_set_client = utf8mb4, character_set_results = utf8mb4, character_set_connection = utf8mb4, \
-         collation_connection = utf8mb4_bin, max_sort_length = {SORT_LENGTH}, {limit}, {isolation}"
+         collation_connection = utf8mb4_bin, max_sort_length = {SORT_LENGTH}, sql_select_limit = {NO_LIMIT}, \
+         sql_big_selects = 1, {limit}, {isolation}"
     );
     if purpose == Purpose::Writing {
         let wait = LOCK_WAIT.as_secs();
