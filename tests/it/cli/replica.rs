@@ -8,6 +8,7 @@ use anyhow::ensure;
 use changeling_support::{Flavor, Topology, server_or_skip};
 use mysql_async::prelude::Queryable;
 use rstest::rstest;
+use rustix::process::Signal;
 
 use super::run::Job;
 use super::stage::{Scene, spec};
@@ -145,4 +146,54 @@ async fn a_swap_that_waits_for_a_lagging_stream_says_so(#[case] flavor: Flavor) 
     let ended = running.end().await?;
     ensure!(ended.succeeded(), "{ended}");
     scene.left("_t_del t").await
+}
+
+/// A rehearsal that is ended while it stops replication left it stopped, without a word.
+#[rstest]
+#[case::mysql(Flavor::MySql)]
+#[case::mariadb(Flavor::MariaDb)]
+#[tokio::test]
+async fn a_rehearsal_that_is_ended_early_lets_replication_go_on(
+    #[case] flavor: Flavor,
+) -> anyhow::Result<()> {
+    let Topology { primary, replica } = server_or_skip!(spec(flavor).with_replica());
+    let mut scene = Scene::on(primary.into()).await?;
+    scene.fill(100).await?;
+    scene.run("CREATE TABLE other (id int PRIMARY KEY)").await?;
+    replica.wait_caught_up(&scene.server, CATCH_UP).await?;
+    let flag = tempfile::NamedTempFile::new()?;
+    let mut running = Job::new(&scene.server, &scene.database, "t", "ADD COLUMN b int")
+        .without("--port")
+        .flag("--port", replica.port())
+        .with("--verbose")
+        .with("--execute")
+        .with("--test-on-replica")
+        .flag("--postpone-cut-over-flag-file", flag.path().display())
+        .start();
+    running.says("postponing the cut-over").await?;
+    // Somebody keeps the applier from a table, and so replication from stopping.
+    let (mut somebody, mut observer) = (replica.mysql().await?, replica.mysql().await?);
+    somebody
+        .query_drop(format!("LOCK TABLES {}.other READ", scene.database))
+        .await?;
+    scene.run("INSERT INTO other VALUES (1)").await?;
+    let shows = async |observer: &mut mysql_async::Conn, pattern: &str| -> anyhow::Result<()> {
+        let query = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE {pattern}");
+        while observer.query_first::<u64, _>(&query).await? == Some(0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    shows(&mut observer, "STATE LIKE 'Waiting for table%'").await?;
+    flag.close()?;
+    shows(&mut observer, "INFO LIKE 'STOP %SQL_THREAD'").await?;
+    running.signal(Signal::TERM)?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    somebody.query_drop("UNLOCK TABLES").await?;
+    running
+        .end()
+        .await?
+        .must_have_failed(&["replication was started again"])?;
+    replica.wait_caught_up(&scene.server, CATCH_UP).await?;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use changeling_core::ident::TableName;
 use changeling_core::schema::TableSchema;
 use mysql_async::prelude::Queryable;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::MigrationError;
 use super::pump::Work;
@@ -29,6 +29,8 @@ const FRESH: Duration = Duration::from_millis(350);
 /// How long to wait for fresh heartbeats before an older one, up to half of the lock's limit, will do: a replica that
 /// is a second behind never has fresher ones.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long replication may take to start again after a rehearsal that failed.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// The wait between attempts, before jitter; gh-ost's.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -41,34 +43,43 @@ pub(super) async fn swap(
     let rehearsal = matches!(place, Place::TestOnReplica { .. });
     gate(work, prover.as_deref_mut()).await?;
     if let Place::TestOnReplica {
-        stop_replica: Permission::Granted,
-    } = place
-    {
-        let server = Arc::clone(&work.prepared.written);
-        work.guard(replication(&server, "STOP")).await?;
-    }
-    if let Place::TestOnReplica {
         stop_replica: Permission::Refused,
     } = place
     {
         let server = Arc::clone(&work.prepared.written);
         work.guard(still(&server)).await?;
     }
-    let result = attempts(work, prover, rehearsal).await;
-    if result.is_err()
-        && matches!(
-            place,
-            Place::TestOnReplica {
-                stop_replica: Permission::Granted
-            }
-        )
-    {
-        let server = Arc::clone(&work.prepared.written);
-        if let Err(error) = replication(&server, "START").await {
-            tracing::error!(%error, "replication is still stopped; start it by hand");
-        }
+    let Place::TestOnReplica {
+        stop_replica: Permission::Granted,
+    } = place
+    else {
+        return attempts(work, prover, rehearsal).await;
+    };
+    let server = Arc::clone(&work.prepared.written);
+    let result = match work.guard(replication(&server, "STOP")).await {
+        Ok(()) => attempts(work, prover, rehearsal).await,
+        // It may be stopped by half, or be about to stop.
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        start_again(&server).await;
     }
     result
+}
+
+/// Replication goes on after a rehearsal that failed, or the log says that it does not.
+async fn start_again(server: &Server) {
+    let why = match timeout(START_PATIENCE, replication(server, "START")).await {
+        Ok(Ok(())) => return tracing::info!("replication was started again on {}", server.address()),
+        Ok(Err(error)) => error.to_string(),
+        // It waits for the end of a STOP, which waits for whoever keeps the applier from its table.
+        Err(_) => format!("the server did not answer within {START_PATIENCE:?}"),
+    };
+    tracing::error!(
+        "replication on {} is stopped, or about to: look at SHOW {noun} STATUS and start it by hand (START {noun}): {why}",
+        server.address(),
+        noun = server.replica_word()
+    );
 }
 
 /// Waits while postponed, keeping the ledger short meanwhile; then analyses the ghost table if asked to.
