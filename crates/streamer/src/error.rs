@@ -144,6 +144,11 @@ impl StreamError {
         self
     }
 
+    /// What happened, without what to do.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// What sort of failure it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

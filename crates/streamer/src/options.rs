@@ -28,6 +28,9 @@ pub struct BinlogSourceOptions {
     /// How often the server gives a sign of life when it has nothing to say. After three times this
     /// long without one the connection is taken for dead.
     pub heartbeat: Duration,
+    /// After so long with nothing but signs of life the server is asked whether that is all: a server whose log was reset
+    /// under the stream would keep it waiting for ever.
+    pub stall: Duration,
     /// For how long to wait for a connection and its login.
     pub connect_timeout: Duration,
     /// After how many failed connections in a row, without a transaction between, to give up; `None` is never.
@@ -57,6 +60,7 @@ impl BinlogSourceOptions {
             server_id,
             by: PositionBy::Auto,
             heartbeat: Duration::from_secs(1),
+            stall: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             max_reconnects: None,
             max_backoff: Duration::from_secs(10),

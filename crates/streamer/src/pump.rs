@@ -33,9 +33,6 @@ const QUIET_BATCH: Duration = Duration::from_millis(500);
 const STATE_EVERY: Duration = Duration::from_millis(100);
 /// How long a transaction that was read may take to be committed, before its server is taken for another.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
-/// After so long with nothing but signs of life the server is asked whether that is all; a dump thread whose log was reset
-/// under it waits for ever. Asked twice before it is given up: what is asked for may just be on its way.
-const STALL: Duration = Duration::from_secs(10);
 /// First pause before connecting again; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,7 +71,8 @@ struct Outlet {
     now: StreamState,
 }
 
-/// How long nothing came but signs of life.
+/// How long nothing came but signs of life. The server is asked twice before it is given up: what it has may just be on its
+/// way.
 #[derive(Clone, Copy, Debug)]
 struct Stall {
     since: Instant,
@@ -275,7 +273,7 @@ async fn same_history(
     let why = match witness.find(options, &inquiry.server, place.clone()).await? {
         Found::Same => return Ok(()),
         Found::Another => String::new(),
-        Found::Refused(error) => format!(" ({error})"),
+        Found::Refused(error) => format!(" ({})", error.what()),
     };
     let message = format!(
         "the server does not have the transaction that was read of it at {place}{why}: it was set back, or its log was \
@@ -351,7 +349,7 @@ impl Outlet {
             tokio::select! {
                 event = dump.next() => return self.read_one(event?, transactions),
                 () = sleep_until(due), if behind => self.deliver(transactions).await?,
-                () = sleep_until(self.stall.since + STALL) => self.ask_for_more(options, transactions).await?,
+                () = sleep_until(self.stall.since + options.stall) => self.ask_for_more(options, transactions).await?,
                 answer = answered(&mut self.in_flight) => self.taken_over(answer)?,
             }
         }

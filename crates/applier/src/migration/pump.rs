@@ -265,7 +265,8 @@ impl MigrationPump {
         }
         let names = &prepared.plan.names;
         tracing::error!(
-            "{}, {} and {} are left behind: go on with --resume, or start again with --initially-drop-ghost-table",
+            "{}, {} and {} are left behind: go on with --resume, or, if what ended this run says to start anew, start again with \
+             --initially-drop-ghost-table",
             names.ghost,
             names.changelog,
             names.checkpoint

@@ -96,7 +96,7 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
      a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS v WHERE v.conrelid = a.attrelid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey[1] = a.attnum), a.attgenerated::text, a.attidentity::text, \
      pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), \
      EXISTS (SELECT FROM pg_catalog.pg_cast AS k WHERE k.castsource = t.oid AND k.casttarget = 25 \
-       AND k.castmethod = 'f'), \
+       AND k.castmethod = 'f' AND k.castfunc >= 16384), \
      CASE WHEN a.attgenerated <> '' THEN (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d \
        WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, \
      (SELECT coalesce(nullif(e.typbasetype, 0), e.oid) FROM pg_catalog.pg_type AS e WHERE e.oid = t.typelem), \
@@ -211,10 +211,11 @@ fn column(row: &tokio_postgres::Row) -> PgColumn {
     let type_oid: u32 = row.get(6);
     let category: String = row.get(8);
     let array = category == "A";
-    let lossy_cast: bool = row.get(15);
+    // Made by somebody, whatever the type: it may lose something.
+    let own_cast: bool = row.get(15);
     let form = match type_oid {
         25 => TextForm::Plain,
-        oid if oid >= FIRST_USER_OID && lossy_cast => TextForm::Output,
+        _ if own_cast => TextForm::Output,
         _ => TextForm::Cast,
     };
     PgColumn {

@@ -528,3 +528,31 @@ async fn c5_databases_in_other_encodings() {
         assert_eq!(world.diff().await.lines(), ["7 | 7,Zürich 7 | 7,Zurich 7"]);
     }
 }
+
+/// Somebody's cast of a number to text is not what the number looks like.
+#[tokio::test(flavor = "multi_thread")]
+async fn c4_casts_that_somebody_has_made_are_not_used() {
+    let world = world_or_skip!(2);
+    for (kind, one, other) in [
+        ("numeric", "1", "9"),
+        ("int", "1", "9"),
+        ("timestamp", "'2026-01-01'", "'2026-01-02'"),
+    ] {
+        world
+            .all(&format!(
+                "CREATE FUNCTION lossy({kind}) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''x''::text'; \
+                 CREATE CAST ({kind} AS text) WITH FUNCTION lossy({kind}); \
+                 CREATE TABLE t (id bigint PRIMARY KEY, v {kind}); INSERT INTO t VALUES (1, {one}), (2, {one})"
+            ))
+            .await;
+        world
+            .on(2, &format!("UPDATE t SET v = {other} WHERE id = 1"))
+            .await;
+        assert_eq!(world.diff().await.confirmed_keys(), ["1"], "{kind}");
+        world
+            .all(&format!(
+                "DROP TABLE t; DROP CAST ({kind} AS text); DROP FUNCTION lossy({kind})"
+            ))
+            .await;
+    }
+}

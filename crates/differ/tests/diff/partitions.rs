@@ -222,3 +222,32 @@ async fn c18_hash_partitions_of_enums_are_compared_as_a_whole() {
     assert_eq!(outcome.summary.confirmed, 2);
     assert_noted(&outcome, "as a whole");
 }
+
+/// A partition may compute a column otherwise than the table says, and whoever reads the table does not see that.
+#[tokio::test(flavor = "multi_thread")]
+async fn c18_columns_computed_when_they_are_read_are_read_from_the_table() {
+    let world = world_or_skip!(2);
+    let version: String = world.clients[0]
+        .query_one("SHOW server_version_num", &[])
+        .await
+        .unwrap()
+        .get(0);
+    if version.parse::<u32>().unwrap() < 180_000 {
+        eprintln!("virtual columns: from version 18");
+        return;
+    }
+    for (node, factor) in [(1, 3), (2, 2)] {
+        world
+            .on(
+                node,
+                &format!(
+                    "CREATE TABLE t (id int PRIMARY KEY, v int, g int GENERATED ALWAYS AS (v * {factor}) VIRTUAL) PARTITION BY RANGE (id); \
+                     CREATE TABLE t0 (id int NOT NULL, v int, g int GENERATED ALWAYS AS (v * 2) VIRTUAL); \
+                     ALTER TABLE t ATTACH PARTITION t0 FOR VALUES FROM (0) TO (100); INSERT INTO t (id, v) VALUES (1, 1), (2, 2)"
+                ),
+            )
+            .await;
+    }
+    let outcome = world.diff().await;
+    assert_eq!(outcome.lines(), ["1 | 1,1,3 | 1,1,2", "2 | 2,2,6 | 2,2,4"]);
+}

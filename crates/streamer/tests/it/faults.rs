@@ -273,10 +273,17 @@ async fn a_log_that_is_reset_under_the_stream_is_noticed(rig: &mut Rig, by: Posi
     .await;
     let mut options = rig.options();
     options.by = by;
+    options.stall = Duration::from_secs(1);
     let mut stream = rig.stream_with(options, &[("f", keys(&[0]))]).await;
     rig.run(&["INSERT INTO f VALUES (1)"]).await;
     let sentinel = rig.mark().await;
     stream.until(sentinel).await;
+    // That nothing comes because there is nothing is no reason to connect again, also at the beginning of a file.
+    for statement in ["SELECT 1", "FLUSH BINARY LOGS"] {
+        rig.run(&[statement]).await;
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        assert_eq!(stream.handle.state.borrow().reconnects, 0, "{statement}");
+    }
     reset_log(rig).await;
     rig.run(&["INSERT INTO f VALUES (2)"]).await;
     stream.stops_saying(&["start anew"]).await;
