@@ -349,7 +349,13 @@ impl Outlet {
             tokio::select! {
                 event = dump.next() => return self.read_one(event?, transactions),
                 () = sleep_until(due), if behind => self.deliver(transactions).await?,
-                () = sleep_until(self.stall.since + options.stall) => self.ask_for_more(options, transactions).await?,
+                () = sleep_until(self.stall.since + options.stall) => {
+                    if dump.is_within_an_event() {
+                        self.stall = Stall::none();
+                    } else {
+                        self.ask_for_more(options, transactions).await?;
+                    }
+                }
                 answer = answered(&mut self.in_flight) => self.taken_over(answer)?,
             }
         }

@@ -285,15 +285,40 @@ impl Connection {
             if let Some(packet) = self.buffered()? {
                 return Ok(packet);
             }
-            self.reserve();
-            let read = self.transport.read_buf(&mut self.input).await;
-            if read.map_err(|error| io_error("the connection broke", &error))? == 0 {
-                return Err(StreamError::new(
-                    ErrorKind::Unreachable,
-                    "the server closed the connection",
-                ));
-            }
+            self.fill().await?;
         }
+    }
+
+    /// The same, but gives up when nothing at all has come for so long. How long the whole packet takes does not matter: a
+    /// row may be a gigabyte, and the network slow.
+    pub(crate) async fn packet_unless_silent(&mut self, patience: Duration) -> Result<Bytes, StreamError> {
+        loop {
+            if let Some(packet) = self.buffered()? {
+                return Ok(packet);
+            }
+            tokio::time::timeout(patience, self.fill()).await.map_err(|_| {
+                let message = format!("the server sent nothing, not even a heartbeat, for {patience:?}");
+                StreamError::new(ErrorKind::Silent, message)
+            })??;
+        }
+    }
+
+    /// Whether a packet has begun and not ended.
+    pub(crate) fn is_within_a_packet(&self) -> bool {
+        !self.input.is_empty() || !self.parts.is_empty()
+    }
+
+    /// Reads what there is. Dropping the future loses nothing.
+    async fn fill(&mut self) -> Result<(), StreamError> {
+        self.reserve();
+        let read = self.transport.read_buf(&mut self.input).await;
+        if read.map_err(|error| io_error("the connection broke", &error))? == 0 {
+            return Err(StreamError::new(
+                ErrorKind::Unreachable,
+                "the server closed the connection",
+            ));
+        }
+        Ok(())
     }
 
     /// Room for the rest of the packet part under way, in steps, so that a length alone reserves nothing.

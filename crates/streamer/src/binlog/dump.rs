@@ -61,14 +61,13 @@ impl Dump {
         } else {
             self.patience.max(SEARCH)
         };
-        let late = |_| {
-            let message = format!("the server sent nothing, not even a heartbeat, for {patience:?}");
-            StreamError::new(ErrorKind::Silent, message)
-        };
-        let packet = tokio::time::timeout(patience, self.connection.packet())
-            .await
-            .map_err(late)??;
+        let packet = self.connection.packet_unless_silent(patience).await?;
         self.event(packet)
+    }
+
+    /// Whether an event has begun to arrive and is not there yet.
+    pub(crate) fn is_within_an_event(&self) -> bool {
+        self.connection.is_within_a_packet()
     }
 
     /// The next event, if it was already read with an earlier one.

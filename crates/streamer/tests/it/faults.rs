@@ -150,6 +150,27 @@ async fn a_server_that_searches_its_log_is_waited_for(rig: &mut Rig) {
     stream.stop().await;
 }
 
+/// An event that takes longer than three heartbeats to arrive was given up, and asked for again, for ever.
+async fn a_row_that_takes_its_time_arrives(rig: &mut Rig) {
+    rig.run(&["CREATE TABLE IF NOT EXISTS wide (id int PRIMARY KEY, v longtext)"])
+        .await;
+    let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
+    let mut options = through(&proxy, rig);
+    options.heartbeat = Duration::from_secs(1);
+    options.stall = Duration::from_secs(1);
+    let mut stream = rig.stream_with(options, &[("wide", keys(&[0]))]).await;
+    let sentinel = rig.mark().await;
+    stream.until(sentinel).await;
+    // For each 64 KiB: six seconds for the row.
+    proxy.delay(Duration::from_millis(100));
+    rig.run(&["INSERT INTO wide VALUES (1, REPEAT('x', 4 << 20))"])
+        .await;
+    let sentinel = rig.mark().await;
+    assert_eq!(brief(&stream.until(sentinel).await), ["+1"]);
+    assert_eq!(stream.handle.state.borrow().reconnects, 0);
+    stream.stop().await;
+}
+
 async fn giving_up_after_a_number_of_failures(rig: &mut Rig) {
     let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
     let mut options = through(&proxy, rig);
@@ -326,6 +347,7 @@ async fn all(mut rig: Rig) {
     a_cut_inside_of_a_transaction(rig).await;
     a_stalled_connection_is_given_up(rig).await;
     a_server_that_searches_its_log_is_waited_for(rig).await;
+    a_row_that_takes_its_time_arrives(rig).await;
     giving_up_after_a_number_of_failures(rig).await;
     what_cannot_work_stops_at_once(rig).await;
     a_receiver_that_goes_ends_the_stream(rig).await;
