@@ -19,11 +19,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::binlog::dump::Dump;
+use crate::binlog::dump::{Dump, is_heartbeat};
 use crate::binlog::position::{Inquiry, Server};
 use crate::binlog::transaction::{Bounds, Progress, Transactions};
 use crate::binlog::watched::Watched;
-use crate::binlog::witness::{Found, is_heartbeat};
+use crate::binlog::witness::Found;
 use crate::error::{ErrorKind, Retry, StreamError};
 use crate::options::{BinlogSourceOptions, PositionBy};
 

@@ -85,9 +85,8 @@ impl Dump {
 
 /// Whether it is one of the events that a server sends before it has found the place.
 pub(crate) fn opens_a_file(event: &[u8]) -> bool {
-    const TYPE: usize = 4;
     matches!(
-        event.get(TYPE).copied(),
+        kind_of(event),
         Some(
             kind::ROTATE
                 | kind::FORMAT_DESCRIPTION
@@ -97,6 +96,16 @@ pub(crate) fn opens_a_file(event: &[u8]) -> bool {
                 | kind::MARIA_START_ENCRYPTION
         )
     )
+}
+
+/// Whether an event is a sign of life and nothing else.
+pub(crate) fn is_heartbeat(event: &[u8]) -> bool {
+    matches!(kind_of(event), Some(kind::HEARTBEAT | kind::HEARTBEAT_V2))
+}
+
+fn kind_of(event: &[u8]) -> Option<u8> {
+    const TYPE: usize = 4;
+    event.get(TYPE).copied()
 }
 
 fn event(mut packet: Bytes) -> Result<Bytes, StreamError> {

@@ -11,6 +11,9 @@ use super::dump::SEARCH;
 use crate::error::{ErrorKind, StreamError};
 use crate::options::{BinlogSourceOptions, PositionBy};
 
+/// The last transaction of each domain in a MariaDB server's log.
+const BINLOG_POS: &str = "SELECT @@global.gtid_binlog_pos";
+
 /// Whose product a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavour {
@@ -260,29 +263,29 @@ impl Inquiry {
     /// # Errors
     /// The server does not answer.
     pub(crate) async fn has_more(&mut self, known: &Coordinates, end: &FilePos) -> Result<bool, StreamError> {
-        let query = match &known.gtids {
+        match &known.gtids {
             Gtids::None => {
                 let status = self.status().await?;
                 let [Some(file), Some(pos)] = status.get(..2).unwrap_or_default() else {
                     return Err(invalid_answer("the end of its binary log"));
                 };
-                return Ok(*file != end.file || *pos != end.pos.to_string());
+                Ok(*file != end.file || *pos != end.pos.to_string())
             }
-            Gtids::MySql(_) => "SELECT @@global.gtid_executed",
-            Gtids::MariaDb(_) => "SELECT @@global.gtid_binlog_pos",
-        };
-        let written = self
-            .texts(query)
-            .await?
-            .into_iter()
-            .next()
-            .flatten()
-            .unwrap_or_default();
-        Ok(match &known.gtids {
-            Gtids::None => false,
-            Gtids::MySql(known) => !parse::<GtidSet>(&written)?.subtract(known).is_empty(),
-            Gtids::MariaDb(known) => !parse::<MariaGtidSet>(&written)?.subtract(known).is_empty(),
-        })
+            Gtids::MySql(known) => {
+                let executed = self.gtids("SELECT @@global.gtid_executed").await?;
+                Ok(!parse::<GtidSet>(&executed)?.subtract(known).is_empty())
+            }
+            Gtids::MariaDb(known) => {
+                let written = self.gtids(BINLOG_POS).await?;
+                Ok(!parse::<MariaGtidSet>(&written)?.subtract(known).is_empty())
+            }
+        }
+    }
+
+    /// The only value of the answer; nothing, if there is none.
+    async fn gtids(&mut self, query: &str) -> Result<String, StreamError> {
+        let answer = self.texts(query).await?;
+        Ok(answer.into_iter().next().flatten().unwrap_or_default())
     }
 
     /// Whether the server has no file of this name any more, and only later ones.
@@ -334,8 +337,7 @@ impl Inquiry {
         if !lost.is_empty() {
             return Err(self.purged(&lost.to_string()));
         }
-        let answer = self.texts("SELECT @@global.gtid_binlog_pos").await?;
-        let written: MariaGtidSet = parse(&answer.into_iter().next().flatten().unwrap_or_default())?;
+        let written: MariaGtidSet = parse(&self.gtids(BINLOG_POS).await?)?;
         let ahead = known.subtract(&written);
         if !ahead.is_empty() {
             return Err(self.behind(&ahead.to_string()));

@@ -12,7 +12,6 @@ use std::hash::{DefaultHasher, Hasher};
 use changeling_core::coords::{Coordinates, FilePos, Gtids};
 
 use super::dump::{Dump, opens_a_file};
-use super::event::kind;
 use super::position::Server;
 use crate::error::{Retry, StreamError};
 use crate::options::BinlogSourceOptions;
@@ -102,15 +101,6 @@ fn digest(event: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(event);
     hasher.finish()
-}
-
-/// Whether an event is a sign of life and nothing else.
-pub(crate) fn is_heartbeat(event: &[u8]) -> bool {
-    const TYPE: usize = 4;
-    matches!(
-        event.get(TYPE).copied(),
-        Some(kind::HEARTBEAT | kind::HEARTBEAT_V2)
-    )
 }
 
 #[cfg(test)]

@@ -22,13 +22,18 @@ fn through(proxy: &FaultProxy, rig: &Rig) -> BinlogSourceOptions {
     options
 }
 
-/// The server is stopped and started under the stream; nothing is missed, nothing comes twice.
-async fn a_restarted_server(rig: &mut Rig, by: PositionBy) {
+/// `f`, without rows.
+async fn empty_table(rig: &mut Rig) {
     rig.run(&[
         "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
         "DELETE FROM f",
     ])
     .await;
+}
+
+/// The server is stopped and started under the stream; nothing is missed, nothing comes twice.
+async fn a_restarted_server(rig: &mut Rig, by: PositionBy) {
+    empty_table(rig).await;
     let mut options = rig.options();
     options.by = by;
     let mut stream = rig.stream_with(options, &[("f", keys(&[0]))]).await;
@@ -103,11 +108,7 @@ async fn a_cut_inside_of_a_transaction(rig: &mut Rig) {
 }
 
 async fn a_stalled_connection_is_given_up(rig: &mut Rig) {
-    rig.run(&[
-        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
-        "DELETE FROM f",
-    ])
-    .await;
+    empty_table(rig).await;
     let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
     let mut stream = rig.stream_with(through(&proxy, rig), &[("f", keys(&[0]))]).await;
     let sentinel = rig.mark().await;
@@ -125,11 +126,7 @@ async fn a_stalled_connection_is_given_up(rig: &mut Rig) {
 /// MariaDB reads a whole file of its log for a GTID position, and says nothing meanwhile: a stream that gave up made it
 /// begin again, for ever.
 async fn a_server_that_searches_its_log_is_waited_for(rig: &mut Rig) {
-    rig.run(&[
-        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
-        "DELETE FROM f",
-    ])
-    .await;
+    empty_table(rig).await;
     let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
     let mut options = through(&proxy, rig);
     options.heartbeat = Duration::from_secs(1);
@@ -201,11 +198,7 @@ async fn what_cannot_work_stops_at_once(rig: &mut Rig) {
 }
 
 async fn purged_logs_stop_the_stream(rig: &mut Rig, by: PositionBy) {
-    rig.run(&[
-        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
-        "DELETE FROM f",
-    ])
-    .await;
+    empty_table(rig).await;
     let mut options = rig.options();
     options.by = by;
     let source = BinlogSource::new(options);
@@ -258,11 +251,7 @@ async fn reset_log(rig: &mut Rig) {
 async fn a_log_that_began_again_is_not_gone_on_with(rig: &mut Rig, by: PositionBy) {
     // So that the file which is read has a name that there is again.
     reset_log(rig).await;
-    rig.run(&[
-        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
-        "DELETE FROM f",
-    ])
-    .await;
+    empty_table(rig).await;
     let proxy = FaultProxy::before(&rig.server).await.expect("a proxy");
     let mut options = through(&proxy, rig);
     options.by = by;
@@ -287,11 +276,7 @@ async fn a_log_that_began_again_is_not_gone_on_with(rig: &mut Rig, by: PositionB
 
 /// A dump thread under which the log is reset sends signs of life, for ever.
 async fn a_log_that_is_reset_under_the_stream_is_noticed(rig: &mut Rig, by: PositionBy) {
-    rig.run(&[
-        "CREATE TABLE IF NOT EXISTS f (id int PRIMARY KEY)",
-        "DELETE FROM f",
-    ])
-    .await;
+    empty_table(rig).await;
     let mut options = rig.options();
     options.by = by;
     options.stall = Duration::from_secs(1);
